@@ -1,0 +1,228 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+#include "tensorflow/core/kernels/grouped_conv/geometry.h"
+
+#include <algorithm>
+#include <limits>
+#include <sstream>
+
+namespace grouped_conv {
+namespace {
+
+// Stock TensorFlow has the same limit for each size. It leaves products of two
+// sizes, and so all positions of a window, within an int64_t; only larger
+// products need checks.
+constexpr int64_t kMaxSize = std::numeric_limits<int32_t>::max();
+
+using Shape = std::vector<int64_t>;
+
+std::ostream& operator<<(std::ostream& stream, const Shape& shape) {
+  stream << "[";
+  for (size_t i = 0; i < shape.size(); ++i) {
+    stream << (i > 0 ? "," : "") << shape[i];
+  }
+  return stream << "]";
+}
+
+void Append(std::ostringstream*) {}
+
+template <typename First, typename... Rest>
+void Append(std::ostringstream* stream, const First& first,
+            const Rest&... rest) {
+  *stream << first;
+  Append(stream, rest...);
+}
+
+template <typename... Parts>
+bool Fail(std::string* error, const Parts&... parts) {
+  std::ostringstream stream;
+  Append(&stream, parts...);
+  *error = stream.str();
+  return false;
+}
+
+bool CheckShape(const char* name, const Shape& shape, std::string* error) {
+  for (int64_t size : shape) {
+    if (size < 0 || size > kMaxSize) {
+      return Fail(error, name, " must have sizes from 0 to ", kMaxSize,
+                  " but has shape ", shape);
+    }
+  }
+  return true;
+}
+
+// Checks that `values` has `count` values from `min` to kMaxSize.
+bool CheckAttribute(const char* name, const Shape& values, size_t count,
+                    int64_t min, std::string* error) {
+  if (values.size() != count) {
+    return Fail(error, name, " must have ", count,
+                " values for the spatial dimensions but is ", values);
+  }
+  for (int64_t value : values) {
+    if (value < min || value > kMaxSize) {
+      return Fail(error, name, " must have values from ", min, " to ", kMaxSize,
+                  " for the spatial dimensions but is ", values);
+    }
+  }
+  return true;
+}
+
+// Checks that the product of `sizes`, multiplied in their order, fits an
+// int64_t.
+bool CheckProduct(const char* name, std::initializer_list<int64_t> sizes,
+                  std::string* error) {
+  int64_t product = 1;
+  for (int64_t size : sizes) {
+    if (__builtin_mul_overflow(product, size, &product)) {
+      return Fail(error, name, " has too many elements: the product of ",
+                  Shape(sizes), " overflows");
+    }
+  }
+  return true;
+}
+
+// Derives output and padding of a dimension of which all else is set.
+bool SetWindow(const ConvProblem& problem, int index, Dimension* dim,
+               std::string* error) {
+  const int64_t window = (dim->filter - 1) * dim->dilation + 1;
+  if (problem.padding == Padding::kSame) {
+    dim->output = (dim->input + dim->stride - 1) / dim->stride;
+    const int64_t pad = std::max<int64_t>(
+        0, (dim->output - 1) * dim->stride + window - dim->input);
+    dim->pad_before = pad / 2;
+    dim->pad_after = pad - dim->pad_before;
+    return true;
+  }
+  if (problem.padding == Padding::kExplicit) {
+    dim->pad_before = problem.explicit_paddings[2 * index];
+    dim->pad_after = problem.explicit_paddings[2 * index + 1];
+  }
+  const int64_t padded = dim->pad_before + dim->input + dim->pad_after;
+  // As in stock TensorFlow, a window that is too large by less than a stride
+  // gives an empty output, one that is larger still is an error.
+  if (padded - window + dim->stride <= -dim->stride) {
+    return Fail(error, problem.filter_name, " of size ", dim->filter,
+                " with dilation ", dim->dilation, " spans ", window,
+                " elements, too many for ", problem.input_name,
+                " of padded size ", padded, " in spatial dimension ", index);
+  }
+  dim->output = (padded - window + dim->stride) / dim->stride;
+  return true;
+}
+
+}  // namespace
+
+std::vector<int64_t> ConvGeometry::output_shape() const {
+  std::vector<int64_t> shape = {batch};
+  if (layout == Layout::kChannelsFirst) shape.push_back(output_channels);
+  for (int i = 3 - spatial_rank; i < 3; ++i) shape.push_back(dim[i].output);
+  if (layout == Layout::kChannelsLast) shape.push_back(output_channels);
+  return shape;
+}
+
+bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
+                  std::string* error) {
+  const Shape& input = problem.input_shape;
+  const Shape& filter = problem.filter_shape;
+  if (input.size() != 4 && input.size() != 5) {
+    return Fail(error, problem.input_name,
+                " must have rank 4 or 5 but has shape ", input);
+  }
+  if (filter.size() != input.size()) {
+    return Fail(error, problem.filter_name, " must have the rank of ",
+                problem.input_name, ", which has shape ", input,
+                ", but has shape ", filter);
+  }
+  const size_t spatial_rank = input.size() - 2;
+  if (!CheckShape(problem.input_name, input, error) ||
+      !CheckShape(problem.filter_name, filter, error) ||
+      !CheckAttribute("strides", problem.strides, spatial_rank, 1, error) ||
+      !CheckAttribute("dilations", problem.dilations, spatial_rank, 1, error)) {
+    return false;
+  }
+  if (problem.padding == Padding::kExplicit &&
+      !CheckAttribute("explicit_paddings", problem.explicit_paddings,
+                      2 * spatial_rank, 0, error)) {
+    return false;
+  }
+
+  const bool channels_last = problem.layout == Layout::kChannelsLast;
+  ConvGeometry result;
+  result.layout = problem.layout;
+  result.spatial_rank = static_cast<int>(spatial_rank);
+  result.batch = input[0];
+  result.input_channels = input[channels_last ? spatial_rank + 1 : 1];
+  result.output_channels = filter[spatial_rank + 1];
+
+  const int64_t depth = filter[spatial_rank];
+  if (depth != result.input_channels) {
+    if (depth == 0 || result.input_channels == 0 ||
+        result.input_channels % depth != 0) {
+      return Fail(error, problem.filter_name, "'s input channels ", depth,
+                  " times any number of groups cannot be ", problem.input_name,
+                  "'s channels ", result.input_channels);
+    }
+    result.groups = result.input_channels / depth;
+  }
+  if (result.output_channels % result.groups != 0) {
+    return Fail(error, problem.filter_name, "'s output channels ",
+                result.output_channels, " must be a multiple of the ",
+                result.groups, " groups that ", problem.input_name,
+                "'s channels ", result.input_channels, " and ",
+                problem.filter_name, "'s input channels ", depth, " make");
+  }
+
+  for (size_t i = 0; i < spatial_rank; ++i) {
+    Dimension* dim = &result.dim[3 - spatial_rank + i];
+    dim->input = input[i + (channels_last ? 1 : 2)];
+    dim->filter = filter[i];
+    dim->stride = problem.strides[i];
+    dim->dilation = problem.dilations[i];
+    if (dim->filter == 0) {
+      return Fail(error, problem.filter_name,
+                  " must not have an empty spatial dimension but has shape ",
+                  filter);
+    }
+    if (!SetWindow(problem, static_cast<int>(i), dim, error)) return false;
+  }
+  const Dimension* dim = result.dim;
+  if (!CheckProduct(problem.input_name,
+                    {dim[0].input, dim[1].input, dim[2].input,
+                     result.input_channels, result.batch},
+                    error) ||
+      !CheckProduct(problem.filter_name,
+                    {dim[0].filter, dim[1].filter, dim[2].filter,
+                     result.output_channels, depth},
+                    error) ||
+      !CheckProduct("output",
+                    {dim[0].output, dim[1].output, dim[2].output,
+                     result.output_channels, result.batch},
+                    error)) {
+    return false;
+  }
+  *geometry = result;
+  return true;
+}
+
+bool CheckOutputShape(const ConvGeometry& geometry,
+                      const std::vector<int64_t>& shape, const char* name,
+                      std::string* error) {
+  if (shape == geometry.output_shape()) return true;
+  return Fail(error, name, " must have the shape of the convolution's output, ",
+              geometry.output_shape(), ", but has ", shape);
+}
+
+}  // namespace grouped_conv

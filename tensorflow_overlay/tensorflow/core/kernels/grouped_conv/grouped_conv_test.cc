@@ -1,0 +1,463 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// Compares forward and both gradients with the reference over random problems.
+//   GROUPED_CONV_PROBLEM=<problem string>  tests that problem alone
+//   GROUPED_CONV_CASES, GROUPED_CONV_SEED  how many random problems, and which
+
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <sstream>
+#include <thread>
+
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv_reference.h"
+#include "tensorflow/core/kernels/grouped_conv/problem_string.h"
+#include "tensorflow/core/platform/test.h"
+
+namespace grouped_conv {
+namespace {
+
+// An array between two inaccessible pages, touching the last one or, if
+// `at_start`, the first, so that an access outside ends the process.
+template <typename T>
+class GuardedArray {
+ public:
+  explicit GuardedArray(int64_t size, bool at_start = false) : size_(size) {
+    const size_t page = sysconf(_SC_PAGESIZE);
+    const size_t bytes = (size * sizeof(T) + page - 1) / page * page;
+    mapped_ = bytes + 2 * page;
+    base_ = static_cast<char*>(mmap(nullptr, mapped_, PROT_READ | PROT_WRITE,
+                                    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    mprotect(base_, page, PROT_NONE);
+    mprotect(base_ + page + bytes, page, PROT_NONE);
+    data_ = reinterpret_cast<T*>(base_ + page +
+                                 (at_start ? 0 : bytes - size * sizeof(T)));
+    // Whatever a kernel forgets to write shows.
+    std::memset(base_ + page, 0xff, bytes);
+  }
+  ~GuardedArray() { munmap(base_, mapped_); }
+  GuardedArray(const GuardedArray&) = delete;
+  GuardedArray& operator=(const GuardedArray&) = delete;
+
+  T* data() { return data_; }
+  int64_t size() const { return size_; }
+  T& operator[](int64_t i) { return data_[i]; }
+  bool operator==(const GuardedArray& other) const {
+    return std::memcmp(data_, other.data_, size_ * sizeof(T)) == 0;
+  }
+
+ private:
+  int64_t size_;
+  size_t mapped_;
+  char* base_;
+  T* data_;
+};
+
+class SerialRunner : public TaskRunner {
+ public:
+  int num_threads() const override { return 1; }
+  void Run(int64_t count, int64_t,
+           const std::function<void(int64_t)>& task) override {
+    for (int64_t i = 0; i < count; ++i) task(i);
+  }
+};
+
+// Runs tasks backwards on three threads.
+class ThreadRunner : public TaskRunner {
+ public:
+  int num_threads() const override { return 3; }
+  void Run(int64_t count, int64_t,
+           const std::function<void(int64_t)>& task) override {
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 3; ++t) {
+      threads.emplace_back([=, &task] {
+        for (int64_t i = count - 1 - t; i >= 0; i -= 3) task(i);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+};
+
+// How tests make, read and judge values of a type.
+template <typename T>
+struct Type {
+  static T Make(double value) { return static_cast<T>(value); }
+  static double Read(T value) { return static_cast<double>(value); }
+  static constexpr double kSumEpsilon = std::numeric_limits<T>::epsilon();
+  static constexpr double kEpsilon = kSumEpsilon;
+};
+
+template <>
+struct Type<Half> {
+  // Exact for multiples of 2^-8 up to 4.
+  static Half Make(double value) {
+    int exponent;
+    const double fraction = std::frexp(std::fabs(value), &exponent);
+    const int magnitude =
+        value == 0 ? 0
+                   : ((exponent + 14) << 10) +
+                         static_cast<int>(std::ldexp(fraction, 11)) - 1024;
+    return Half{static_cast<uint16_t>(magnitude | (value < 0 ? 0x8000 : 0))};
+  }
+  static double Read(Half value) {
+    const int exponent = (value.bits >> 10) & 31;
+    const int fraction = value.bits & 1023;
+    double result = exponent == 0 ? std::ldexp(fraction, -24)
+                                  : std::ldexp(fraction + 1024, exponent - 25);
+    if (exponent == 31) {
+      result = fraction == 0 ? std::numeric_limits<double>::infinity()
+                             : std::numeric_limits<double>::quiet_NaN();
+    }
+    return value.bits & 0x8000 ? -result : result;
+  }
+  static constexpr double kSumEpsilon = std::numeric_limits<float>::epsilon();
+  static constexpr double kEpsilon = 1.0 / 1024;
+};
+
+// The reference's result, and per element the sum of the products' magnitudes.
+struct Expected {
+  explicit Expected(int64_t size) : sum(size), magnitude(size) {}
+  void Add(int64_t i, double product) {
+    sum[i] += product;
+    magnitude[i] += std::fabs(product);
+  }
+  std::vector<double> sum;
+  std::vector<double> magnitude;
+};
+
+template <typename T>
+void ExpectNear(GuardedArray<T>& actual, const Expected& expected,
+                const std::string& what) {
+  for (int64_t i = 0; i < actual.size(); ++i) {
+    const double tolerance = 16 * Type<T>::kSumEpsilon * expected.magnitude[i] +
+                             Type<T>::kEpsilon * std::fabs(expected.sum[i]);
+    // Negated, so that a NaN fails.
+    if (!(std::fabs(Type<T>::Read(actual[i]) - expected.sum[i]) <= tolerance)) {
+      EXPECT_TRUE(false) << what << ": element " << i << " is "
+                         << Type<T>::Read(actual[i]) << ", expected "
+                         << expected.sum[i];
+      return;
+    }
+  }
+}
+
+// int32_t's sums are small enough here to be exact in a double.
+void ExpectNear(GuardedArray<int32_t>& actual, const Expected& expected,
+                const std::string& what) {
+  for (int64_t i = 0; i < actual.size(); ++i) {
+    if (actual[i] != expected.sum[i]) {
+      EXPECT_EQ(actual[i], expected.sum[i]) << what << ": element " << i;
+      return;
+    }
+  }
+}
+
+template <typename T>
+void FillRandom(GuardedArray<T>* array, std::mt19937* random) {
+  for (int64_t i = 0; i < array->size(); ++i) {
+    const int value = static_cast<int>((*random)() % 513) - 256;
+    (*array)[i] =
+        Type<T>::Make(std::is_same<T, int32_t>::value ? value : value / 256.0);
+  }
+}
+
+double Activate(Activation activation, double value) {
+  switch (activation) {
+    case Activation::kNone:
+      return value;
+    case Activation::kRelu:
+      return std::max(value, 0.0);
+    case Activation::kRelu6:
+      return std::min(std::max(value, 0.0), 6.0);
+    case Activation::kElu:
+      return value < 0 ? std::expm1(value) : value;
+  }
+  return value;
+}
+
+template <typename T>
+void TestForward(const ConvGeometry& g, const char* type,
+                 const std::string& problem, std::mt19937* random) {
+  GuardedArray<T> input(g.input_size(), (*random)() % 2);
+  GuardedArray<T> filter(g.filter_size(), (*random)() % 2);
+  GuardedArray<T> output(g.output_size(), (*random)() % 2);
+  GuardedArray<T> again(g.output_size());
+  GuardedArray<T> scale(g.output_channels);
+  GuardedArray<T> bias(g.output_channels);
+  FillRandom(&input, random);
+  FillRandom(&filter, random);
+  FillRandom(&scale, random);
+  FillRandom(&bias, random);
+  Epilogue<T> epilogue;
+  const unsigned kind = (*random)();
+  if (kind % 4 == 1) epilogue.scale = scale.data();
+  if (kind % 4 != 0) epilogue.bias = bias.data();
+  if (kind % 4 != 0 && !std::is_same<T, int32_t>::value) {
+    epilogue.activation = static_cast<Activation>(kind / 4 % 4);
+  }
+
+  Expected expected(g.output_size());
+  ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
+    expected.Add(out, Type<T>::Read(input[in]) * Type<T>::Read(filter[tap]));
+  });
+  for (int64_t i = 0; i < g.output_size(); ++i) {
+    const int64_t channel = g.layout == Layout::kChannelsLast
+                                ? i % g.output_channels
+                                : i / g.output_pixels() % g.output_channels;
+    double value = expected.sum[i];
+    if (epilogue.scale) {
+      value *= Type<T>::Read(scale[channel]);
+    }
+    if (epilogue.bias) {
+      value += Type<T>::Read(bias[channel]);
+      expected.magnitude[i] += 1;
+    }
+    expected.sum[i] = Activate(epilogue.activation, value);
+  }
+  SerialRunner serial;
+  ThreadRunner threads;
+  const std::string what = std::string(type) + " forward of " + problem;
+  EXPECT_TRUE(Forward(g, input.data(), filter.data(), epilogue, output.data(),
+                      &serial) == Result::kOk);
+  ExpectNear(output, expected, what);
+  EXPECT_TRUE(Forward(g, input.data(), filter.data(), epilogue, again.data(),
+                      &threads) == Result::kOk);
+  EXPECT_TRUE(output == again) << what << " depends on the threads";
+}
+
+template <typename T>
+void TestInputGradient(const ConvGeometry& g, const char* type,
+                       const std::string& problem, std::mt19937* random) {
+  GuardedArray<T> filter(g.filter_size(), (*random)() % 2);
+  GuardedArray<T> output(g.output_size(), (*random)() % 2);
+  GuardedArray<T> input(g.input_size(), (*random)() % 2);
+  GuardedArray<T> again(g.input_size());
+  FillRandom(&filter, random);
+  FillRandom(&output, random);
+  Expected expected(g.input_size());
+  ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
+    expected.Add(in, Type<T>::Read(output[out]) * Type<T>::Read(filter[tap]));
+  });
+  SerialRunner serial;
+  ThreadRunner threads;
+  const std::string what = std::string(type) + " input gradient of " + problem;
+  EXPECT_TRUE(InputGradient(g, filter.data(), output.data(), input.data(),
+                            &serial) == Result::kOk);
+  ExpectNear(input, expected, what);
+  EXPECT_TRUE(InputGradient(g, filter.data(), output.data(), again.data(),
+                            &threads) == Result::kOk);
+  EXPECT_TRUE(input == again) << what << " depends on the threads";
+}
+
+template <typename T>
+void TestFilterGradient(const ConvGeometry& g, const char* type,
+                        const std::string& problem, std::mt19937* random) {
+  GuardedArray<T> input(g.input_size(), (*random)() % 2);
+  GuardedArray<T> output(g.output_size(), (*random)() % 2);
+  GuardedArray<T> filter(g.filter_size(), (*random)() % 2);
+  GuardedArray<T> again(g.filter_size());
+  FillRandom(&input, random);
+  FillRandom(&output, random);
+  Expected expected(g.filter_size());
+  ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
+    expected.Add(tap, Type<T>::Read(input[in]) * Type<T>::Read(output[out]));
+  });
+  SerialRunner serial;
+  ThreadRunner threads;
+  const std::string what = std::string(type) + " filter gradient of " + problem;
+  EXPECT_TRUE(FilterGradient(g, input.data(), output.data(), filter.data(),
+                             &serial) == Result::kOk);
+  ExpectNear(filter, expected, what);
+  EXPECT_TRUE(FilterGradient(g, input.data(), output.data(), again.data(),
+                             &threads) == Result::kOk);
+  EXPECT_TRUE(filter == again) << what << " depends on the threads";
+}
+
+template <typename T>
+void TestType(const ConvGeometry& geometry, const char* type,
+              const std::string& problem, std::mt19937* random) {
+  TestForward<T>(geometry, type, problem, random);
+  TestInputGradient<T>(geometry, type, problem, random);
+  TestFilterGradient<T>(geometry, type, problem, random);
+}
+
+void TestProblem(const std::string& text, std::mt19937* random) {
+  ConvProblem problem;
+  ConvGeometry geometry;
+  std::string error;
+  ASSERT_TRUE(ParseProblem(text, &problem)) << text;
+  ASSERT_TRUE(MakeGeometry(problem, &geometry, &error))
+      << text << ": " << error;
+  TestType<float>(geometry, "float", text, random);
+  TestType<double>(geometry, "double", text, random);
+  TestType<Half>(geometry, "half", text, random);
+  TestType<int32_t>(geometry, "int32", text, random);
+}
+
+// A random problem of about `work` multiplications or fewer.
+std::string RandomProblem(int64_t work, std::mt19937* random) {
+  const auto pick = [random](std::initializer_list<int> values) {
+    return values.begin()[(*random)() % values.size()];
+  };
+  const auto below = [random](int limit) {
+    return static_cast<int>((*random)() % limit);
+  };
+  for (;;) {
+    std::ostringstream text;
+    const int groups = pick({1, 2, 3, 4, 5, 7, 8, 16, 17, 24, 32, 40, 64});
+    const int depth = pick({1, 1, 2, 3, 4, 4, 5, 8, 9, 16, 24, 33});
+    const int width = pick({1, 1, 2, 3, 4, 4, 5, 8, 9, 16, 24, 33});
+    text << "g" << groups << "mb" << pick({0, 1, 1, 2, 3}) << "ic"
+         << groups * depth << "oc" << groups * width;
+    const int rank = pick({1, 2, 2, 2, 2, 3});
+    const bool same = below(3) == 0;
+    for (const char dim : {'d', 'h', 'w'}) {
+      if ((dim == 'd' && rank < 3) || (dim == 'h' && rank < 2)) continue;
+      const int filter = pick({1, 2, 3, 3, 3, 5, 7});
+      text << "i" << dim << below(dim == 'w' ? 40 : 12) << "k" << dim << filter
+           << "s" << dim << pick({1, 1, 1, 2, 3}) << "d" << dim
+           << pick({1, 1, 1, 2, 3});
+      if (!same) {
+        text << "p" << dim << below(filter + 2) << "q" << dim
+             << below(filter + 2);
+      }
+    }
+    if (same) text << "_same";
+    if (below(3) == 0) text << "_cf";
+    ConvProblem problem;
+    ConvGeometry geometry;
+    std::string error;
+    EXPECT_TRUE(ParseProblem(text.str(), &problem)) << text.str();
+    if (MakeGeometry(problem, &geometry, &error) &&
+        geometry.output_size() * geometry.filter_taps() * depth <= work) {
+      return text.str();
+    }
+  }
+}
+
+int64_t FromEnvironment(const char* name, int64_t otherwise) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? otherwise : std::atoll(value);
+}
+
+TEST(GroupedConvTest, RandomProblems) {
+  const int64_t seed = FromEnvironment("GROUPED_CONV_SEED", 1);
+  std::mt19937 random(static_cast<unsigned>(seed));
+  if (const char* problem = std::getenv("GROUPED_CONV_PROBLEM")) {
+    TestProblem(problem, &random);
+    return;
+  }
+  const int64_t cases = FromEnvironment("GROUPED_CONV_CASES", 300);
+  for (int64_t i = 0; i < cases; ++i) {
+    TestProblem(RandomProblem(200000, &random), &random);
+  }
+}
+
+TEST(GroupedConvTest, ChosenProblems) {
+  std::mt19937 random(2);
+  for (const char* problem :
+       {// Empty input or filter: zeros, then the epilogue.
+        "mb2ic0oc5ih4", "g4ic4oc8ih0ph1", "mb2ic0oc5ih4_cf",
+        // Nothing to write at all.
+        "mb0ic4oc4ih5kh3", "g2ic4oc0ih5", "ih2kh3",
+        // Windows that lie in the padding alone.
+        "g2ic4oc4ih2kh1ph5", "g2ic4oc4ih3kh2dh9ph9",
+        // Strides that skip inputs, whose gradient is then zero.
+        "g3ic6oc9ih11kh1sh4", "g3ic6oc9ih11kh2sh5dh3ph1",
+        // One layer of each class of channels per group.
+        "g32mb2ic32oc32ih12kh3ph1", "g32mb1ic64oc128ih9kh3ph1",
+        "g32mb2ic128oc128ih10kh3ph1", "g16ic128oc128ih9kh3ph1sh2",
+        "g3mb2ic240oc240ih5", "g4ic192oc192ih1iw40kh1kw16pw8"}) {
+    TestProblem(problem, &random);
+  }
+}
+
+TEST(GroupedConvTest, Int32WrapsAround) {
+  ConvProblem problem;
+  ConvGeometry g;
+  std::string error;
+  ASSERT_TRUE(ParseProblem("ic2", &problem));
+  ASSERT_TRUE(MakeGeometry(problem, &g, &error)) << error;
+  const int32_t input[] = {std::numeric_limits<int32_t>::max(), 1 << 30};
+  const int32_t filter[] = {3, 4};
+  int32_t output;
+  SerialRunner runner;
+  EXPECT_TRUE(Forward<int32_t>(g, input, filter, {}, &output, &runner) ==
+              Result::kOk);
+  EXPECT_EQ(output, std::numeric_limits<int32_t>::max() - 2);
+}
+
+// Multiplies every half by `factor` with a depthwise convolution.
+std::vector<Half> MultiplyAllHalves(Half factor) {
+  std::vector<Half> halves(65536);
+  for (int i = 0; i < 65536; ++i) halves[i].bits = static_cast<uint16_t>(i);
+  const std::vector<Half> filter(64, factor);
+  ConvProblem problem;
+  ConvGeometry g;
+  std::string error;
+  EXPECT_TRUE(ParseProblem("g64ic64oc64ih32", &problem));
+  EXPECT_TRUE(MakeGeometry(problem, &g, &error)) << error;
+  std::vector<Half> output(65536);
+  SerialRunner runner;
+  EXPECT_TRUE(Forward<Half>(g, halves.data(), filter.data(), {}, output.data(),
+                            &runner) == Result::kOk);
+  return output;
+}
+
+TEST(GroupedConvTest, EveryHalfSurvives) {
+  const std::vector<Half> output = MultiplyAllHalves(Type<Half>::Make(1));
+  for (int i = 0; i < 65536; ++i) {
+    const double value = Type<Half>::Read(Half{static_cast<uint16_t>(i)});
+    if (value != value) {
+      EXPECT_TRUE(std::isnan(Type<Half>::Read(output[i]))) << i;
+    } else {
+      // As numbers: adding to zero makes -0 a +0.
+      EXPECT_EQ(Type<Half>::Read(output[i]), value) << i;
+    }
+  }
+}
+
+TEST(GroupedConvTest, HalfRoundsToNearestEven) {
+  const double factor = 1.0 / 3;
+  Half third{0x3555};
+  const std::vector<Half> output = MultiplyAllHalves(third);
+  EXPECT_LT(std::fabs(Type<Half>::Read(third) - factor), 1e-4);
+  for (int i = 0; i < 0x7c00; ++i) {
+    // The product of two halves is exact in a double, and the neighbours of the
+    // result must not be nearer to it.
+    const double exact = Type<Half>::Read(Half{static_cast<uint16_t>(i)}) *
+                         Type<Half>::Read(third);
+    const int bits = output[i].bits;
+    const double error =
+        std::fabs(Type<Half>::Read(Half{static_cast<uint16_t>(bits)}) - exact);
+    for (const int neighbour : {std::max(bits - 1, 0), bits + 1}) {
+      const double other = std::fabs(
+          Type<Half>::Read(Half{static_cast<uint16_t>(neighbour)}) - exact);
+      EXPECT_LE(error, other) << i;
+      if (neighbour != bits && error == other) EXPECT_EQ(bits % 2, 0) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace grouped_conv
