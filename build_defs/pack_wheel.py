@@ -1,0 +1,278 @@
+"""Packs a rebuilt wheel from an official one and the files that differ.
+
+Entries that stay as they are keep their compressed bytes and dates. The result
+depends on the inputs alone: not on the time, the folder or the machine.
+"""
+
+import argparse
+import base64
+import csv
+import hashlib
+import io
+import os
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import zipfile
+
+# Of new entries: the earliest date that a zip file can hold.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+TAGS = re.compile(r"^Tag: (.*)$", re.MULTILINE)
+LOCAL_HEADER = struct.Struct("<4s5H3L2H")
+
+# Platform tags from before PEP 600, by the glibc that they stand for.
+LEGACY_TAGS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
+
+
+def glibc_of(platform):
+    """Returns the (major, minor) of glibc that a manylinux platform tag promises."""
+    for name, glibc in LEGACY_TAGS.items():
+        if platform.startswith(name + "_"):
+            return glibc
+    match = re.match(r"manylinux_(\d+)_(\d+)_", platform)
+    if not match:
+        raise ValueError("not a manylinux platform: %s" % platform)
+    return int(match.group(1)), int(match.group(2))
+
+
+def judged_platform(libraries):
+    """Returns the platform tag that auditwheel finds true of libraries.
+
+    Args:
+      libraries: paths of ELF files by their paths in a wheel, with those of
+        their dependencies that are not the system's.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        probe = os.path.join(scratch, "probe-1-cp38-cp38-linux_x86_64.whl")
+        with zipfile.ZipFile(probe, "w") as archive:
+            for path, library in libraries.items():
+                archive.write(library, path)
+            archive.writestr("probe-1.dist-info/WHEEL", "Tag: cp38-cp38-linux_x86_64\n")
+        result = subprocess.run(
+            [sys.executable, "-m", "auditwheel", "show", probe],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+        )
+    match = re.search(r'following platform tag:\s+"(\w+)"', result.stdout.replace("\n", " "))
+    if result.returncode != 0 or not match:
+        raise ValueError("auditwheel gave no platform tag:\n%s" % result.stdout)
+    return match.group(1)
+
+
+def truest_platform(official, libraries):
+    """Returns `official` if it holds for libraries, else the oldest that does."""
+    judged = judged_platform(libraries)
+    return official if glibc_of(judged) <= glibc_of(official) else judged
+
+
+def raw_entry(archive, info):
+    """Returns an entry's compressed bytes as they lie in the file."""
+    archive.fp.seek(info.header_offset)
+    header = LOCAL_HEADER.unpack(archive.fp.read(LOCAL_HEADER.size))
+    archive.fp.seek(header[9] + header[10], os.SEEK_CUR)
+    return archive.fp.read(info.compress_size)
+
+
+def copy_entry(source, target, info, name):
+    """Appends an entry to `target` under a name without compressing it anew."""
+    data = raw_entry(source, info)
+    copied = zipfile.ZipInfo(name, info.date_time)
+    copied.compress_type = info.compress_type
+    copied.create_system = info.create_system
+    copied.external_attr = info.external_attr
+    copied.CRC = info.CRC
+    copied.compress_size = info.compress_size
+    copied.file_size = info.file_size
+    copied.header_offset = target.fp.tell()
+    target.fp.write(copied.FileHeader(zip64=False))
+    target.fp.write(data)
+    target.filelist.append(copied)
+    target.NameToInfo[name] = copied
+    target.start_dir = target.fp.tell()
+    target._didModify = True
+
+
+def add_entry(target, name, data, mode):
+    """Appends a new file to `target`."""
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.create_system = 3  # Unix, whose permissions follow
+    info.external_attr = (0o100000 | mode) << 16
+    target.writestr(info, data)
+
+
+def record_row(path, data):
+    """Returns a file's row in RECORD, as PEP 376 and PEP 427 have it."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
+    return [path, "sha256=" + digest.decode("ascii"), str(len(data))]
+
+
+def notice_text(official, version, patches, changed, added):
+    """Returns the text that tells what differs from the official wheel."""
+    subjects = []
+    for patch in patches:
+        with open(patch, encoding="utf-8") as lines:
+            header = lines.read().partition("\n---\n")[0]
+        subject = re.search(r"^Subject: (?:\[.*?\] )?(.*(?:\n .*)*)", header, re.MULTILINE)
+        subjects.append(
+            "  %s\n    %s" % (os.path.basename(patch), re.sub(r"\s+", " ", subject.group(1)))
+        )
+    return (
+        "This is %s, made from the official wheel %s.\n"
+        "It is not an official build of TensorFlow. Licensed, as TensorFlow is, under the\n"
+        "Apache License, Version 2.0; see LICENSE beside this file.\n\n"
+        "Patches applied:\n%s\n\nFiles changed:\n%s\n\nFiles added:\n%s\n"
+        % (
+            version,
+            official,
+            "\n".join(subjects),
+            "\n".join("  " + path for path in changed),
+            "\n".join("  " + path for path in added),
+        )
+    )
+
+
+def files_below(folder):
+    """Returns the paths of all files below a folder by their relative paths."""
+    found = {}
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(parent, name)
+            found[os.path.relpath(path, folder)] = path
+    return found
+
+
+def pack(official, official_name, local_version, files, libraries, patches, output):
+    """Writes the rebuilt wheel to `output`.
+
+    Args:
+      official: path of the official wheel.
+      official_name: its file name.
+      local_version: what follows the "+" in the new version.
+      files: paths of files that replace or join the official ones, by their
+        paths in the wheel.
+      libraries: for auditwheel, see judged_platform().
+      patches: patches that were applied, for the notice.
+      output: path to write to.
+
+    Returns:
+      The wheel's file name, and lines that tell what differs.
+    """
+    distribution, version, python_tag, abi_tag, platform = official_name[: -len(".whl")].split("-")
+    new_version = "%s+%s" % (version, local_version)
+    new_platform = truest_platform(platform, libraries)
+    tag = "-".join([python_tag, abi_tag, new_platform])
+    stem = "%s-%s" % (distribution, version)
+    new_stem = "%s-%s" % (distribution, new_version)
+
+    with zipfile.ZipFile(official) as source, zipfile.ZipFile(output, "w") as target:
+        infos = {info.filename: info for info in source.infolist()}
+        changed = sorted(path for path in files if path in infos)
+        added = sorted(path for path in files if path not in infos)
+        record = {
+            row[0]: row
+            for row in csv.reader(source.read(stem + ".dist-info/RECORD").decode().splitlines())
+        }
+
+        def renamed(path):
+            if path.startswith((stem + ".dist-info/", stem + ".data/")):
+                return new_stem + path[len(stem) :]
+            return path
+
+        metadata = source.read(stem + ".dist-info/METADATA").decode()
+        wheel = source.read(stem + ".dist-info/WHEEL").decode()
+        replaced = {
+            stem + ".dist-info/METADATA": metadata.replace(
+                "\nVersion: %s\n" % version, "\nVersion: %s\n" % new_version, 1
+            ),
+            stem + ".dist-info/WHEEL": TAGS.sub("Tag: " + tag, wheel),
+        }
+        notice = notice_text(official_name, new_stem, patches, changed, added)
+        rows = []
+
+        def add(path, data, mode):
+            add_entry(target, path, data, mode)
+            rows.append(record_row(path, data))
+
+        for name, info in infos.items():
+            if name == stem + ".dist-info/RECORD" or name.endswith("/"):
+                continue
+            if name in replaced:
+                add(renamed(name), replaced[name].encode(), 0o644)
+            elif name in files:
+                with open(files[name], "rb") as stream:
+                    add(name, stream.read(), (info.external_attr >> 16) & 0o777)
+            else:
+                copy_entry(source, target, info, renamed(name))
+                rows.append([renamed(name)] + record[name][1:])
+        for name in added:
+            with open(files[name], "rb") as stream:
+                add(name, stream.read(), 0o755 if name.endswith(".so") else 0o644)
+        add(new_stem + ".dist-info/NOTICE", notice.encode(), 0o644)
+        record_path = new_stem + ".dist-info/RECORD"
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows + [[record_path, "", ""]])
+        add_entry(target, record_path, text.getvalue(), 0o644)
+
+        report = ["Differs from %s in:" % official_name]
+        for path in changed:
+            sizes = infos[path].file_size, os.path.getsize(files[path])
+            report.append("  changed  %s (%d to %d bytes)" % ((path,) + sizes))
+        for path in added:
+            report.append("  added    %s (%d bytes)" % (path, os.path.getsize(files[path])))
+        report.append(
+            "  renamed  %s.dist-info (with new METADATA, WHEEL, RECORD and a NOTICE)" % stem
+        )
+    sizes = os.path.getsize(official) / 1e6, os.path.getsize(output) / 1e6
+    report.append("Size: %.1f MB, official %.1f MB" % (sizes[1], sizes[0]))
+    return "%s-%s.whl" % (new_stem, tag), report
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--official", required=True, help="official wheel")
+    parser.add_argument("--official_name", required=True, help="file that holds its name")
+    parser.add_argument("--local_version", required=True, help='what follows the "+"')
+    parser.add_argument("--tree", required=True, help="folder of files that differ")
+    parser.add_argument("--patch", action="append", default=[], help="patch that was applied")
+    parser.add_argument(
+        "--library",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("PATH_IN_WHEEL", "FILE"),
+        help="library to add",
+    )
+    parser.add_argument("--needed", help="official library that the added ones are linked against")
+    parser.add_argument("--output", required=True, help="wheel to write")
+    parser.add_argument("--name_output", required=True, help="file to write the wheel's name to")
+    parser.add_argument("--report_output", required=True, help="file to write the report to")
+    arguments = parser.parse_args()
+
+    with open(arguments.official_name) as stream:
+        official_name = stream.read().strip()
+    files = files_below(arguments.tree)
+    added = {path: library for path, library in arguments.library}
+    files.update(added)
+    libraries = dict(added)
+    libraries["tensorflow/" + os.path.basename(arguments.needed)] = arguments.needed
+    name, report = pack(
+        arguments.official,
+        official_name,
+        arguments.local_version,
+        files,
+        libraries,
+        arguments.patch,
+        arguments.output,
+    )
+    with open(arguments.name_output, "w") as stream:
+        stream.write(name + "\n")
+    with open(arguments.report_output, "w") as stream:
+        stream.write("\n".join(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()

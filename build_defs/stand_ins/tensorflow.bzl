@@ -1,0 +1,61 @@
+"""The macros of TensorFlow's //tensorflow:tensorflow.bzl that the overlay uses.
+
+They build against the headers and the library of the release's wheel, where the
+macros of a source tree build against its targets.
+"""
+
+load("@//build_defs:wheel.bzl", "python_test")
+load("@rules_cc//cc:cc_library.bzl", "cc_library")
+load("@rules_cc//cc:cc_test.bzl", "cc_test")
+load("//:release.bzl", "COPTS", "STOCK")
+
+def tf_copts():
+    return COPTS
+
+def tf_kernel_library(
+        name,
+        srcs = [],
+        hdrs = [],
+        deps = [],
+        copts = [],
+        **kwargs):
+    cc_library(
+        name = name,
+        srcs = srcs,
+        hdrs = hdrs,
+        copts = tf_copts() + copts,
+        alwayslink = True,
+        deps = deps,
+        **kwargs
+    )
+
+def tf_cc_test(name, srcs, deps, copts = [], **kwargs):
+    cc_test(
+        name = name,
+        srcs = srcs,
+        copts = tf_copts() + copts,
+        deps = deps,
+        **kwargs
+    )
+
+def tf_py_test(name, srcs, main = None, size = "medium", tags = [], data = [], **kwargs):
+    """A test that imports the rebuilt wheel.
+
+    Args:
+      name: of the target.
+      srcs: the test's file.
+      main: as in py_test.
+      size: as in py_test.
+      tags: as in py_test.
+      data: as in py_test.
+      **kwargs: what names TensorFlow's own targets, such as deps; unused.
+    """
+    python_test(
+        name = name,
+        size = size,
+        data = data,
+        environment = STOCK + "//:env/pyvenv.cfg",
+        main = main or srcs[0],
+        path = ["//:installed"],
+        tags = tags,
+    )

@@ -1,0 +1,203 @@
+"""Rules that make a rebuilt wheel from an official one, and tests that use it."""
+
+def _patched_tree_impl(ctx):
+    tree = ctx.actions.declare_directory(ctx.label.name)
+    ctx.actions.run_shell(
+        outputs = [tree],
+        inputs = [ctx.file.wheel, ctx.file.series, ctx.file._tool] +
+                 ctx.files.patches + ctx.files.overlay,
+        tools = [ctx.file.python],
+        arguments = [
+            ctx.file.python.path,
+            ctx.file._tool.path,
+            ctx.file.series.path,
+            ctx.file.wheel.path,
+            tree.path,
+            ctx.attr.overlay_root,
+        ] + [file.path for file in ctx.files.overlay],
+        command = """
+set -euo pipefail
+python=$1 tool=$2 series=$3 wheel=$4 tree=$5 root=$6
+shift 6
+"$python" -B "$tool" --series "$series" --wheel "$wheel" --output "$tree"
+for file in "$@"; do
+  path=${file#*"/$root/"}
+  mkdir -p "$tree/$(dirname "$path")"
+  cp -L "$file" "$tree/$path"
+done
+""",
+        mnemonic = "PatchTree",
+        progress_message = "Applying " + ctx.file.series.short_path,
+        use_default_shell_env = True,
+    )
+    return [DefaultInfo(files = depset([tree]))]
+
+patched_tree = rule(
+    implementation = _patched_tree_impl,
+    attrs = {
+        "wheel": attr.label(mandatory = True, allow_single_file = True),
+        "series": attr.label(mandatory = True, allow_single_file = True),
+        "patches": attr.label_list(allow_files = [".patch"]),
+        "overlay": attr.label_list(
+            allow_files = True,
+            doc = "Files that join the tree after the patches.",
+        ),
+        "overlay_root": attr.string(
+            doc = "Folder below which overlay files lie as in the tree.",
+        ),
+        "python": attr.label(mandatory = True, allow_single_file = True),
+        "_tool": attr.label(
+            default = Label("//build_defs:apply_patches.py"),
+            allow_single_file = True,
+        ),
+    },
+    doc = "The files of a wheel that a series of patches and an overlay change.",
+)
+
+def _rebuilt_wheel_impl(ctx):
+    wheel = ctx.actions.declare_file(ctx.label.name + ".whl")
+    name = ctx.actions.declare_file(ctx.label.name + ".name.txt")
+    report = ctx.actions.declare_file(ctx.label.name + ".report.txt")
+    arguments = ctx.actions.args()
+    arguments.add("-B")
+    arguments.add(ctx.file._tool)
+    arguments.add("--official", ctx.file.official)
+    arguments.add("--official_name", ctx.file.official_name)
+    arguments.add("--local_version", ctx.attr.local_version)
+    arguments.add("--tree", ctx.file.tree.path)
+    for patch in ctx.files.patches:
+        arguments.add("--patch", patch)
+    arguments.add("--library", ctx.attr.library_path)
+    arguments.add(ctx.file.library)
+    arguments.add("--needed", ctx.file.needed)
+    arguments.add("--output", wheel)
+    arguments.add("--name_output", name)
+    arguments.add("--report_output", report)
+    ctx.actions.run(
+        outputs = [wheel, name, report],
+        inputs = [
+            ctx.file._tool,
+            ctx.file.official,
+            ctx.file.official_name,
+            ctx.file.tree,
+            ctx.file.library,
+            ctx.file.needed,
+        ] + ctx.files.patches + ctx.files.auditwheel,
+        executable = ctx.file.python,
+        arguments = [arguments],
+        env = {"PYTHONPATH": ctx.files.auditwheel[0].path.partition("/site-packages/")[0] +
+                             "/site-packages"},
+        mnemonic = "PackWheel",
+        progress_message = "Packing the rebuilt wheel of " +
+                           ctx.label.workspace_name,
+    )
+    return [
+        DefaultInfo(files = depset([wheel])),
+        OutputGroupInfo(dist = depset([wheel, name, report])),
+    ]
+
+rebuilt_wheel = rule(
+    implementation = _rebuilt_wheel_impl,
+    attrs = {
+        "official": attr.label(mandatory = True, allow_single_file = True),
+        "official_name": attr.label(mandatory = True, allow_single_file = True),
+        "local_version": attr.string(mandatory = True),
+        "tree": attr.label(mandatory = True, allow_single_file = True),
+        "patches": attr.label_list(
+            allow_files = [".patch"],
+            doc = "What was applied to `tree`, for the notice.",
+        ),
+        "library": attr.label(mandatory = True, allow_single_file = True),
+        "library_path": attr.string(
+            mandatory = True,
+            doc = "Where `library` goes in the wheel.",
+        ),
+        "needed": attr.label(
+            mandatory = True,
+            allow_single_file = True,
+            doc = "The official library that `library` is linked against.",
+        ),
+        "python": attr.label(mandatory = True, allow_single_file = True),
+        "auditwheel": attr.label(mandatory = True, allow_files = True),
+        "_tool": attr.label(
+            default = Label("//build_defs:pack_wheel.py"),
+            allow_single_file = True,
+        ),
+    },
+    doc = "A wheel with files replaced and added, under a local version.",
+)
+
+def _unpacked_wheel_impl(ctx):
+    tree = ctx.actions.declare_directory(ctx.label.name)
+    ctx.actions.run(
+        outputs = [tree],
+        inputs = [ctx.file.wheel],
+        executable = ctx.file.python,
+        arguments = ["-m", "zipfile", "-e", ctx.file.wheel.path, tree.path],
+        mnemonic = "UnpackWheel",
+        progress_message = "Unpacking " + ctx.file.wheel.short_path,
+        # 500 MB in, 500 MB out: a sandbox would only add copies.
+        execution_requirements = {"no-remote": "1", "no-sandbox": "1"},
+    )
+    return [DefaultInfo(files = depset([tree]))]
+
+unpacked_wheel = rule(
+    implementation = _unpacked_wheel_impl,
+    attrs = {
+        "wheel": attr.label(mandatory = True, allow_single_file = [".whl"]),
+        "python": attr.label(mandatory = True, allow_single_file = True),
+    },
+    doc = "A folder with a wheel's files, as an installation has them.",
+)
+
+def _python_test_impl(ctx):
+    launcher = ctx.actions.declare_file(ctx.label.name + ".sh")
+    exports = [
+        'export %s="$PWD/%s"' % (name, target.files.to_list()[0].short_path)
+        for target, name in ctx.attr.file_env.items()
+    ]
+    ctx.actions.write(launcher, """\
+#!/usr/bin/env bash
+set -euo pipefail
+# The folder of the virtual environment itself, of which only a part is here.
+environment=$(dirname "$(readlink -f "%s")")
+%s
+export PYTHONPATH="%s"
+export PYTHONDONTWRITEBYTECODE=1 TF_CPP_MIN_LOG_LEVEL="${TF_CPP_MIN_LOG_LEVEL:-1}"
+exec "$environment/bin/python" "%s" "$@"
+""" % (
+        ctx.file.environment.short_path,
+        "\n".join(exports),
+        ":".join(["$PWD/" + file.short_path for file in ctx.files.path]),
+        ctx.file.main.short_path,
+    ), is_executable = True)
+    return [DefaultInfo(
+        executable = launcher,
+        runfiles = ctx.runfiles(
+            [ctx.file.environment, ctx.file.main] + ctx.files.path +
+            ctx.files.data + ctx.files.file_env,
+        ),
+    )]
+
+python_test = rule(
+    implementation = _python_test_impl,
+    test = True,
+    attrs = {
+        "main": attr.label(mandatory = True, allow_single_file = [".py"]),
+        "environment": attr.label(
+            mandatory = True,
+            allow_single_file = True,
+            doc = "pyvenv.cfg of the virtual environment to run in.",
+        ),
+        "path": attr.label_list(
+            allow_files = True,
+            doc = "Folders to import from, such as an unpacked_wheel.",
+        ),
+        "data": attr.label_list(allow_files = True),
+        "file_env": attr.label_keyed_string_dict(
+            allow_files = True,
+            doc = "Files whose paths are given in environment variables.",
+        ),
+    },
+    doc = "A test in Python that runs in a release's virtual environment.",
+)
