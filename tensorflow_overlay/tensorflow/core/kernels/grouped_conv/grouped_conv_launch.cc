@@ -1,0 +1,248 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv_launch.h"
+
+#include <functional>
+#include <string>
+
+#include "tensorflow/core/framework/cancellation.h"
+#include "tensorflow/core/framework/device_base.h"
+#include "tensorflow/core/lib/core/errors.h"
+#include "tensorflow/core/util/padding.h"
+#include "tensorflow/core/util/tensor_format.h"
+#include "tensorflow/core/util/work_sharder.h"
+
+namespace tensorflow {
+namespace {
+
+using grouped_conv::ConvGeometry;
+using grouped_conv::ConvProblem;
+using grouped_conv::Result;
+
+// Runs tasks on the threads of the device, until the step is cancelled.
+class PoolTaskRunner : public grouped_conv::TaskRunner {
+ public:
+  explicit PoolTaskRunner(OpKernelContext* context)
+      : workers_(*context->device()->tensorflow_cpu_worker_threads()),
+        cancellation_(context->cancellation_manager()) {}
+
+  int num_threads() const override { return workers_.num_threads; }
+
+  void Run(int64_t count, int64_t cycles_per_task,
+           const std::function<void(int64_t)>& task) override {
+    Shard(workers_.num_threads, workers_.workers, count, cycles_per_task,
+          [&](int64 begin, int64 end) {
+            for (int64 i = begin; i < end && !IsCancelled(); ++i) task(i);
+          });
+  }
+
+  bool IsCancelled() const {
+    return cancellation_ != nullptr && cancellation_->IsCancelled();
+  }
+
+ private:
+  const DeviceBase::CpuWorkerThreads& workers_;
+  CancellationManager* const cancellation_;
+};
+
+// Calls algorithm(runner).
+template <typename Algorithm>
+Status Launch(OpKernelContext* context, const Algorithm& algorithm) {
+  PoolTaskRunner runner(context);
+  const Result result = algorithm(&runner);
+  if (runner.IsCancelled()) {
+    return errors::Cancelled("Step was cancelled during a convolution");
+  }
+  if (result == Result::kOutOfMemory) {
+    return errors::ResourceExhausted(
+        "Out of memory for the scratch space of a convolution");
+  }
+  return Status::OK();
+}
+
+template <typename T>
+const typename AlgorithmType<T>::type* Data(const Tensor& tensor) {
+  return reinterpret_cast<const typename AlgorithmType<T>::type*>(
+      tensor.flat<T>().data());
+}
+
+template <typename T>
+typename AlgorithmType<T>::type* Data(Tensor* tensor) {
+  return reinterpret_cast<typename AlgorithmType<T>::type*>(
+      tensor->flat<T>().data());
+}
+
+// Reads attribute `name`, which has a value a dimension of the input, of which
+// those of batch and channels must be 1; keeps the spatial ones.
+Status ReadPerDimension(OpKernelConstruction* context, const char* name,
+                        TensorFormat format, int spatial_rank,
+                        std::vector<int64_t>* spatial) {
+  std::vector<int64> values;
+  TF_RETURN_IF_ERROR(context->GetAttr(name, &values));
+  const int rank = spatial_rank + 2;
+  if (values.size() != rank) {
+    return errors::InvalidArgument(name, " must have ", rank,
+                                   " values but has ", values.size());
+  }
+  const int64 batch = GetTensorDim(values, format, 'N');
+  const int64 channels = GetTensorDim(values, format, 'C');
+  if (batch != 1 || channels != 1) {
+    return errors::InvalidArgument(name, " of batch and channels must be 1 but",
+                                   " are ", batch, " and ", channels);
+  }
+  const int first = GetTensorSpatialDimIndex(rank, format, 0);
+  spatial->assign(values.begin() + first,
+                  values.begin() + first + spatial_rank);
+  return Status::OK();
+}
+
+Status ReadPadding(OpKernelConstruction* context, TensorFormat format,
+                   int spatial_rank, ConvProblem* problem) {
+  Padding padding;
+  TF_RETURN_IF_ERROR(context->GetAttr("padding", &padding));
+  problem->padding = padding == VALID  ? grouped_conv::Padding::kValid
+                     : padding == SAME ? grouped_conv::Padding::kSame
+                                       : grouped_conv::Padding::kExplicit;
+  if (!context->HasAttr("explicit_paddings")) return Status::OK();
+  std::vector<int64> values;
+  TF_RETURN_IF_ERROR(context->GetAttr("explicit_paddings", &values));
+  const int rank = spatial_rank + 2;
+  TF_RETURN_IF_ERROR(CheckValidPadding(padding, values, rank, format));
+  if (padding == EXPLICIT) {
+    const int first = 2 * GetTensorSpatialDimIndex(rank, format, 0);
+    problem->explicit_paddings.assign(
+        values.begin() + first, values.begin() + first + 2 * spatial_rank);
+  }
+  return Status::OK();
+}
+
+}  // namespace
+
+Status ReadConvAttributes(OpKernelConstruction* context, int spatial_rank,
+                          ConvProblem* problem) {
+  TensorFormat format = FORMAT_NHWC;
+  // The first forms of the 3-D gradients have no data_format.
+  if (context->HasAttr("data_format")) {
+    string name;
+    TF_RETURN_IF_ERROR(context->GetAttr("data_format", &name));
+    if (!FormatFromString(name, &format)) {
+      return errors::InvalidArgument("Invalid data_format: ", name);
+    }
+  }
+  problem->layout = format == FORMAT_NHWC
+                        ? grouped_conv::Layout::kChannelsLast
+                        : grouped_conv::Layout::kChannelsFirst;
+  TF_RETURN_IF_ERROR(ReadPerDimension(context, "strides", format, spatial_rank,
+                                      &problem->strides));
+  TF_RETURN_IF_ERROR(ReadPerDimension(context, "dilations", format,
+                                      spatial_rank, &problem->dilations));
+  return ReadPadding(context, format, spatial_rank, problem);
+}
+
+std::vector<int64_t> Sizes(const TensorShape& shape) {
+  const auto sizes = shape.dim_sizes();
+  return {sizes.begin(), sizes.end()};
+}
+
+Status ReadSizes(const Tensor& tensor, const char* name,
+                 std::vector<int64_t>* sizes) {
+  const DataType type = tensor.dtype();
+  if (type != DT_INT32 && type != DT_INT64) {
+    *sizes = Sizes(tensor.shape());
+    return Status::OK();
+  }
+  if (!TensorShapeUtils::IsVector(tensor.shape())) {
+    return errors::InvalidArgument(name, " must be a vector but has shape ",
+                                   tensor.shape().DebugString());
+  }
+  if (type == DT_INT64) {
+    const auto values = tensor.vec<int64>();
+    sizes->assign(values.data(), values.data() + values.size());
+  } else {
+    const auto values = tensor.vec<int32>();
+    sizes->assign(values.data(), values.data() + values.size());
+  }
+  return Status::OK();
+}
+
+Status CheckConvolution(const ConvProblem& problem, ConvGeometry* geometry) {
+  std::string error;
+  if (!grouped_conv::MakeGeometry(problem, geometry, &error)) {
+    return errors::InvalidArgument(error);
+  }
+  return Status::OK();
+}
+
+Status CheckOutBackprop(const ConvGeometry& geometry,
+                        const Tensor& out_backprop) {
+  std::string error;
+  if (!grouped_conv::CheckOutputShape(geometry, Sizes(out_backprop.shape()),
+                                      "out_backprop", &error)) {
+    return errors::InvalidArgument(error);
+  }
+  return Status::OK();
+}
+
+template <typename T>
+Status LaunchForward(OpKernelContext* context, const ConvGeometry& geometry,
+                     const Tensor& input, const Tensor& filter,
+                     const ConvEpilogue<T>& epilogue, Tensor* output) {
+  return Launch(context, [&](grouped_conv::TaskRunner* runner) {
+    return grouped_conv::Forward(geometry, Data<T>(input), Data<T>(filter),
+                                 epilogue, Data<T>(output), runner);
+  });
+}
+
+template <typename T>
+Status LaunchInputGradient(OpKernelContext* context,
+                           const ConvGeometry& geometry, const Tensor& filter,
+                           const Tensor& out_backprop, Tensor* in_backprop) {
+  return Launch(context, [&](grouped_conv::TaskRunner* runner) {
+    return grouped_conv::InputGradient(geometry, Data<T>(filter),
+                                       Data<T>(out_backprop),
+                                       Data<T>(in_backprop), runner);
+  });
+}
+
+template <typename T>
+Status LaunchFilterGradient(OpKernelContext* context,
+                            const ConvGeometry& geometry, const Tensor& input,
+                            const Tensor& out_backprop,
+                            Tensor* filter_backprop) {
+  return Launch(context, [&](grouped_conv::TaskRunner* runner) {
+    return grouped_conv::FilterGradient(geometry, Data<T>(input),
+                                        Data<T>(out_backprop),
+                                        Data<T>(filter_backprop), runner);
+  });
+}
+
+#define INSTANTIATE(T)                                                        \
+  template Status LaunchForward<T>(OpKernelContext*, const ConvGeometry&,     \
+                                   const Tensor&, const Tensor&,              \
+                                   const ConvEpilogue<T>&, Tensor*);          \
+  template Status LaunchInputGradient<T>(OpKernelContext*,                    \
+                                         const ConvGeometry&, const Tensor&,  \
+                                         const Tensor&, Tensor*);             \
+  template Status LaunchFilterGradient<T>(OpKernelContext*,                   \
+                                          const ConvGeometry&, const Tensor&, \
+                                          const Tensor&, Tensor*)
+INSTANTIATE(Eigen::half);
+INSTANTIATE(float);
+INSTANTIATE(double);
+INSTANTIATE(int32);
+#undef INSTANTIATE
+
+}  // namespace tensorflow

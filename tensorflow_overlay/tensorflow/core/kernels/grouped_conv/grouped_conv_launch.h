@@ -1,0 +1,86 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// Runs the algorithms of grouped_conv.h on TensorFlow's tensors and threads,
+// for kernels of any convolution op:
+//
+//   when made:     ReadConvAttributes
+//   when computed: CheckConvolution, allocate the output, LaunchForward
+
+#ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_GROUPED_CONV_LAUNCH_H_
+#define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_GROUPED_CONV_LAUNCH_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "tensorflow/core/framework/numeric_types.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/framework/tensor_shape.h"
+#include "tensorflow/core/kernels/grouped_conv/geometry.h"
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+
+namespace tensorflow {
+
+// Fills all of `problem` that attributes of the op say: all but the shapes.
+Status ReadConvAttributes(OpKernelConstruction* context, int spatial_rank,
+                          grouped_conv::ConvProblem* problem);
+
+std::vector<int64_t> Sizes(const TensorShape& shape);
+
+// Reads the shape that `tensor`, an argument called `name`, states: a vector of
+// sizes, or, in the first forms of the 3-D gradients, a tensor of that shape.
+Status ReadSizes(const Tensor& tensor, const char* name,
+                 std::vector<int64_t>* sizes);
+
+// grouped_conv::MakeGeometry and CheckOutputShape with a Status.
+Status CheckConvolution(const grouped_conv::ConvProblem& problem,
+                        grouped_conv::ConvGeometry* geometry);
+Status CheckOutBackprop(const grouped_conv::ConvGeometry& geometry,
+                        const Tensor& out_backprop);
+
+// The type with which the algorithms read elements of T, which may be
+// Eigen::half, float, double or int32.
+template <typename T>
+struct AlgorithmType {
+  using type = T;
+};
+template <>
+struct AlgorithmType<Eigen::half> {
+  using type = grouped_conv::Half;
+};
+template <typename T>
+using ConvEpilogue = grouped_conv::Epilogue<typename AlgorithmType<T>::type>;
+
+// The shapes of all tensors must be those that `geometry` was made of.
+template <typename T>
+Status LaunchForward(OpKernelContext* context,
+                     const grouped_conv::ConvGeometry& geometry,
+                     const Tensor& input, const Tensor& filter,
+                     const ConvEpilogue<T>& epilogue, Tensor* output);
+template <typename T>
+Status LaunchInputGradient(OpKernelContext* context,
+                           const grouped_conv::ConvGeometry& geometry,
+                           const Tensor& filter, const Tensor& out_backprop,
+                           Tensor* in_backprop);
+template <typename T>
+Status LaunchFilterGradient(OpKernelContext* context,
+                            const grouped_conv::ConvGeometry& geometry,
+                            const Tensor& input, const Tensor& out_backprop,
+                            Tensor* filter_backprop);
+
+}  // namespace tensorflow
+
+#endif  // TENSORFLOW_CORE_KERNELS_GROUPED_CONV_GROUPED_CONV_LAUNCH_H_

@@ -1,0 +1,311 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// CPU kernels for the convolution ops that take groups: 2-D and 3-D, their
+// gradients, and what Grappler fuses. Dense convolutions stay with the stock
+// kernels, wherever these have an implementation.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tensorflow/core/framework/numeric_types.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/framework/tensor_shape.h"
+#include "tensorflow/core/framework/types.h"
+#include "tensorflow/core/kernels/grouped_conv/geometry.h"
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv_launch.h"
+#include "tensorflow/core/kernels/grouped_conv/stock_kernel.h"
+#include "tensorflow/core/lib/core/errors.h"
+#include "tensorflow/core/lib/strings/str_util.h"
+
+namespace tensorflow {
+namespace {
+
+using grouped_conv::Activation;
+using grouped_conv::ConvGeometry;
+using grouped_conv::ConvProblem;
+using grouped_conv::Layout;
+
+Status AllocateOutput(OpKernelContext* context,
+                      const std::vector<int64_t>& sizes, Tensor** output) {
+  TensorShape shape;
+  TF_RETURN_IF_ERROR(TensorShapeUtils::MakeShape(
+      std::vector<int64>(sizes.begin(), sizes.end()), &shape));
+  return context->allocate_output(0, shape, output);
+}
+
+// What all convolution kernels share: they check everything before they or the
+// stock kernel compute anything.
+class ConvOp : public OpKernel {
+ public:
+  ConvOp(OpKernelConstruction* context, int spatial_rank, bool stock_dilates)
+      : OpKernel(context) {
+    OP_REQUIRES_OK(context,
+                   ReadConvAttributes(context, spatial_rank, &attributes_));
+    const std::vector<int64_t>& dilations = attributes_.dilations;
+    const bool dilated =
+        std::any_of(dilations.begin(), dilations.end(),
+                    [](int64_t dilation) { return dilation != 1; });
+    if (attributes_.layout == Layout::kChannelsLast &&
+        (stock_dilates || !dilated)) {
+      OP_REQUIRES_OK(context, MakeStockKernel(context, &stock_));
+    }
+  }
+
+  void Compute(OpKernelContext* context) final {
+    ConvProblem problem = attributes_;
+    ConvGeometry geometry;
+    OP_REQUIRES_OK(context, Check(context, &problem, &geometry));
+    if (geometry.groups == 1 && stock_ != nullptr) {
+      stock_->Compute(context);
+    } else {
+      OP_REQUIRES_OK(context, Run(context, problem, geometry));
+    }
+  }
+
+ protected:
+  // Adds the shapes to `problem`, makes its geometry and checks all other
+  // inputs.
+  virtual Status Check(OpKernelContext* context, ConvProblem* problem,
+                       ConvGeometry* geometry) const = 0;
+  virtual Status Run(OpKernelContext* context, const ConvProblem& problem,
+                     const ConvGeometry& geometry) const = 0;
+
+ private:
+  ConvProblem attributes_;  // Has no shapes.
+  // Null where the stock kernels refuse the attributes.
+  std::unique_ptr<OpKernel> stock_;
+};
+
+template <typename T, int kSpatialRank>
+class ForwardOp : public ConvOp {
+ public:
+  explicit ForwardOp(OpKernelConstruction* context)
+      : ConvOp(context, kSpatialRank, /*stock_dilates=*/kSpatialRank == 2) {}
+
+ protected:
+  Status Check(OpKernelContext* context, ConvProblem* problem,
+               ConvGeometry* geometry) const override {
+    problem->input_shape = Sizes(context->input(0).shape());
+    problem->filter_shape = Sizes(context->input(1).shape());
+    return CheckConvolution(*problem, geometry);
+  }
+
+  Status Run(OpKernelContext* context, const ConvProblem& problem,
+             const ConvGeometry& geometry) const override {
+    return Convolve(context, geometry, ConvEpilogue<T>());
+  }
+
+  Status Convolve(OpKernelContext* context, const ConvGeometry& geometry,
+                  const ConvEpilogue<T>& epilogue) const {
+    Tensor* output;
+    TF_RETURN_IF_ERROR(
+        AllocateOutput(context, geometry.output_shape(), &output));
+    return LaunchForward<T>(context, geometry, context->input(0),
+                            context->input(1), epilogue, output);
+  }
+};
+
+// Bias or batch normalization, then perhaps an activation.
+template <typename T, int kSpatialRank>
+class FusedOp : public ForwardOp<T, kSpatialRank> {
+ public:
+  explicit FusedOp(OpKernelConstruction* context)
+      : ForwardOp<T, kSpatialRank>(context) {
+    std::vector<string> ops;
+    OP_REQUIRES_OK(context, context->GetAttr("fused_ops", &ops));
+    OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
+    const string fused = str_util::Join(ops, "+");
+    OP_REQUIRES(context, ReadFusedOps(ops),
+                errors::Unimplemented("fused_ops cannot be ", fused));
+    const int expected = batch_norm_ ? 4 : 1;
+    const int actual = context->num_inputs() - kFirstArgument;
+    OP_REQUIRES(context, actual == expected,
+                errors::InvalidArgument(fused, " needs ", expected,
+                                        " args but has ", actual));
+  }
+
+ protected:
+  Status Check(OpKernelContext* context, ConvProblem* problem,
+               ConvGeometry* geometry) const override {
+    TF_RETURN_IF_ERROR(
+        (ForwardOp<T, kSpatialRank>::Check(context, problem, geometry)));
+    const TensorShape expected({geometry->output_channels});
+    for (int i = kFirstArgument; i < context->num_inputs(); ++i) {
+      const TensorShape& shape = context->input(i).shape();
+      if (shape != expected) {
+        return errors::InvalidArgument(
+            "args[", i - kFirstArgument, "] must have the shape ",
+            expected.DebugString(), " of filter's output channels but has ",
+            shape.DebugString());
+      }
+    }
+    return Status::OK();
+  }
+
+  Status Run(OpKernelContext* context, const ConvProblem& problem,
+             const ConvGeometry& geometry) const override {
+    ConvEpilogue<T> epilogue;
+    epilogue.activation = activation_;
+    if (!batch_norm_) {
+      epilogue.bias = context->input(kFirstArgument).flat<T>().data();
+      return this->Convolve(context, geometry, epilogue);
+    }
+    const int64 channels = geometry.output_channels;
+    Tensor folded;
+    TF_RETURN_IF_ERROR(context->allocate_temp(
+        DataTypeToEnum<T>::value, TensorShape({2, channels}), &folded));
+    T* scale = folded.flat<T>().data();
+    T* bias = scale + channels;
+    FoldBatchNorm(context, channels, scale, bias);
+    epilogue.scale = scale;
+    epilogue.bias = bias;
+    return this->Convolve(context, geometry, epilogue);
+  }
+
+ private:
+  static constexpr int kFirstArgument = 2;
+
+  bool ReadFusedOps(const std::vector<string>& ops) {
+    if (ops.empty() || ops.size() > 2) return false;
+    batch_norm_ = ops[0] == "FusedBatchNorm";
+    if (!batch_norm_ && ops[0] != "BiasAdd") return false;
+    if (ops.size() == 1) return true;
+    activation_ = ops[1] == "Relu"    ? Activation::kRelu
+                  : ops[1] == "Relu6" ? Activation::kRelu6
+                  : ops[1] == "Elu"   ? Activation::kElu
+                                      : Activation::kNone;
+    return activation_ != Activation::kNone;
+  }
+
+  // scale * x + bias = gamma * (x - mean) / sqrt(variance + epsilon) + beta
+  void FoldBatchNorm(OpKernelContext* context, int64 channels, T* scale,
+                     T* bias) const {
+    const T* arguments[4];
+    for (int i = 0; i < 4; ++i) {
+      arguments[i] = context->input(kFirstArgument + i).flat<T>().data();
+    }
+    const T* gamma = arguments[0];
+    const T* beta = arguments[1];
+    const T* mean = arguments[2];
+    const T* variance = arguments[3];
+    for (int64 i = 0; i < channels; ++i) {
+      scale[i] = gamma[i] / std::sqrt(variance[i] + static_cast<T>(epsilon_));
+      bias[i] = beta[i] - scale[i] * mean[i];
+    }
+  }
+
+  bool batch_norm_ = false;
+  float epsilon_ = 0;
+  Activation activation_ = Activation::kNone;
+};
+
+template <typename T, int kSpatialRank>
+class InputGradientOp : public ConvOp {
+ public:
+  explicit InputGradientOp(OpKernelConstruction* context)
+      : ConvOp(context, kSpatialRank, /*stock_dilates=*/false) {}
+
+ protected:
+  Status Check(OpKernelContext* context, ConvProblem* problem,
+               ConvGeometry* geometry) const override {
+    problem->input_name = "input_sizes";
+    TF_RETURN_IF_ERROR(ReadSizes(context->input(0), problem->input_name,
+                                 &problem->input_shape));
+    problem->filter_shape = Sizes(context->input(1).shape());
+    TF_RETURN_IF_ERROR(CheckConvolution(*problem, geometry));
+    return CheckOutBackprop(*geometry, context->input(2));
+  }
+
+  Status Run(OpKernelContext* context, const ConvProblem& problem,
+             const ConvGeometry& geometry) const override {
+    Tensor* in_backprop;
+    TF_RETURN_IF_ERROR(
+        AllocateOutput(context, problem.input_shape, &in_backprop));
+    return LaunchInputGradient<T>(context, geometry, context->input(1),
+                                  context->input(2), in_backprop);
+  }
+};
+
+template <typename T, int kSpatialRank>
+class FilterGradientOp : public ConvOp {
+ public:
+  explicit FilterGradientOp(OpKernelConstruction* context)
+      : ConvOp(context, kSpatialRank, /*stock_dilates=*/false) {}
+
+ protected:
+  Status Check(OpKernelContext* context, ConvProblem* problem,
+               ConvGeometry* geometry) const override {
+    problem->input_shape = Sizes(context->input(0).shape());
+    problem->filter_name = "filter_sizes";
+    TF_RETURN_IF_ERROR(ReadSizes(context->input(1), problem->filter_name,
+                                 &problem->filter_shape));
+    TF_RETURN_IF_ERROR(CheckConvolution(*problem, geometry));
+    return CheckOutBackprop(*geometry, context->input(2));
+  }
+
+  Status Run(OpKernelContext* context, const ConvProblem& problem,
+             const ConvGeometry& geometry) const override {
+    Tensor* filter_backprop;
+    TF_RETURN_IF_ERROR(
+        AllocateOutput(context, problem.filter_shape, &filter_backprop));
+    return LaunchFilterGradient<T>(context, geometry, context->input(0),
+                                   context->input(2), filter_backprop);
+  }
+};
+
+template <typename Kernel>
+OpKernel* Create(OpKernelConstruction* context) {
+  return new Kernel(context);
+}
+
+template <template <typename, int> class Kernel, int kSpatialRank,
+          typename... Types>
+void Override(const char* op, std::vector<KernelOverride>* overrides) {
+  overrides->insert(overrides->end(),
+                    {{op, DataTypeToEnum<Types>::value,
+                      Create<Kernel<Types, kSpatialRank>>}...});
+}
+
+// The ops and types that TensorFlow has CPU kernels for.
+std::vector<KernelOverride> Overrides() {
+  using Eigen::half;
+  std::vector<KernelOverride> all;
+  Override<ForwardOp, 2, half, float, double, int32>("Conv2D", &all);
+  Override<FusedOp, 2, float, double>("_FusedConv2D", &all);
+  Override<InputGradientOp, 2, half, float, double, int32>(
+      "Conv2DBackpropInput", &all);
+  Override<FilterGradientOp, 2, half, float, double>("Conv2DBackpropFilter",
+                                                     &all);
+  Override<ForwardOp, 3, half, float, double>("Conv3D", &all);
+  for (const char* op : {"Conv3DBackpropInput", "Conv3DBackpropInputV2"}) {
+    Override<InputGradientOp, 3, half, float, double>(op, &all);
+  }
+  for (const char* op : {"Conv3DBackpropFilter", "Conv3DBackpropFilterV2"}) {
+    Override<FilterGradientOp, 3, half, float, double>(op, &all);
+  }
+  return all;
+}
+
+const bool registered = (RegisterAboveStock(Overrides()), true);
+
+}  // namespace
+}  // namespace tensorflow

@@ -1,0 +1,49 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// The kernels that TensorFlow has without this library, and how to register
+// above them and still call them.
+
+#ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_STOCK_KERNEL_H_
+#define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_STOCK_KERNEL_H_
+
+#include <memory>
+#include <vector>
+
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/types.h"
+
+namespace tensorflow {
+
+// A CPU kernel for `op` with attribute T of `type`, and what makes it.
+struct KernelOverride {
+  const char* op;
+  DataType type;
+  OpKernel* (*create)(OpKernelConstruction*);
+};
+
+// Registers `overrides` with a priority above the stock kernels'. Registers
+// none, and logs why, where their stock kernels could not be called. Works both
+// in a library that TensorFlow loads and in TensorFlow's own static
+// initializers, which may run before those of the stock kernels.
+void RegisterAboveStock(const std::vector<KernelOverride>& overrides);
+
+// Makes the kernel that would run the op of `context` without the override.
+Status MakeStockKernel(OpKernelConstruction* context,
+                       std::unique_ptr<OpKernel>* kernel);
+
+}  // namespace tensorflow
+
+#endif  // TENSORFLOW_CORE_KERNELS_GROUPED_CONV_STOCK_KERNEL_H_
