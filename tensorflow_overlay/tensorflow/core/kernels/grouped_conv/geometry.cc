@@ -137,16 +137,20 @@ bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
                   std::string* error) {
   const Shape& input = problem.input_shape;
   const Shape& filter = problem.filter_shape;
-  if (input.size() != 4 && input.size() != 5) {
-    return Fail(error, problem.input_name,
-                " must have rank 4 or 5 but has shape ", input);
+  const size_t spatial_rank = problem.strides.size();
+  if (spatial_rank != 2 && spatial_rank != 3) {
+    return Fail(error, "strides must have 2 or 3 values for the spatial ",
+                "dimensions but is ", problem.strides);
+  }
+  if (input.size() != spatial_rank + 2) {
+    return Fail(error, problem.input_name, " must have rank ", spatial_rank + 2,
+                " but has shape ", input);
   }
   if (filter.size() != input.size()) {
     return Fail(error, problem.filter_name, " must have the rank of ",
                 problem.input_name, ", which has shape ", input,
                 ", but has shape ", filter);
   }
-  const size_t spatial_rank = input.size() - 2;
   if (!CheckShape(problem.input_name, input, error) ||
       !CheckShape(problem.filter_name, filter, error) ||
       !CheckAttribute("strides", problem.strides, spatial_rank, 1, error) ||

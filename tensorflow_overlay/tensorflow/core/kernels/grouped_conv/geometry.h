@@ -39,10 +39,10 @@ enum class Layout { kChannelsLast, kChannelsFirst };
 // What the caller of an op states. Sizes are unchecked: any value may stand in
 // any field.
 struct ConvProblem {
-  std::vector<int64_t> input_shape;   // In `layout`; rank 4 or 5.
-  std::vector<int64_t> filter_shape;  // Rank of `input_shape`.
-  std::vector<int64_t> strides;       // One a spatial dimension.
-  std::vector<int64_t> dilations;     // One a spatial dimension.
+  std::vector<int64_t> input_shape;  // In `layout`.
+  std::vector<int64_t> filter_shape;
+  std::vector<int64_t> strides;    // One a spatial dimension: 2 or 3.
+  std::vector<int64_t> dilations;  // One a spatial dimension.
   Padding padding = Padding::kValid;
   // With kExplicit alone: before and after, for each spatial dimension.
   std::vector<int64_t> explicit_paddings;

@@ -107,7 +107,10 @@ TEST(GeometryTest, EmptySizesAreLegal) {
 TEST(GeometryTest, RefusesWrongRanks) {
   ConvProblem problem = Valid();
   problem.input_shape = {1, 5, 4};
-  ExpectError(problem, {"input", "rank", "[1,5,4]"});
+  ExpectError(problem, {"input", "rank 4", "[1,5,4]"});
+  problem.input_shape = {1, 5, 5, 5, 4};
+  problem.filter_shape = {3, 3, 3, 2, 6};
+  ExpectError(problem, {"input", "rank 4", "[1,5,5,5,4]"});
   problem = Valid();
   problem.filter_shape = {3, 3, 3, 2, 6};
   problem.filter_name = "kernel";
