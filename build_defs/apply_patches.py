@@ -84,7 +84,7 @@ def apply_patch(patch, tree):
             universal_newlines=True,
         )
     except FileNotFoundError:
-        raise PatchError("git, which applies the patches, is not on PATH")
+        raise PatchError("git, which applies the patches, is not on PATH") from None
     if result.returncode != 0:
         raise PatchError(
             "%s does not apply: %s\n%s"

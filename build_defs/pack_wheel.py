@@ -43,13 +43,15 @@ def judged_platform(libraries):
     Args:
       libraries: paths of ELF files by their paths in a wheel, with those of
         their dependencies that are not the system's.
+
     """
     with tempfile.TemporaryDirectory() as scratch:
         probe = os.path.join(scratch, "probe-1-cp38-cp38-linux_x86_64.whl")
         with zipfile.ZipFile(probe, "w") as archive:
             for path, library in libraries.items():
                 archive.write(library, path)
-            archive.writestr("probe-1.dist-info/WHEEL", "Tag: cp38-cp38-linux_x86_64\n")
+            record = "".join(path + ",,\n" for path in libraries)
+            archive.writestr("probe-1.dist-info/RECORD", record)
         result = subprocess.run(
             [sys.executable, "-m", "auditwheel", "show", probe],
             stdout=subprocess.PIPE,
@@ -160,6 +162,7 @@ def pack(official, official_name, local_version, files, libraries, patches, outp
 
     Returns:
       The wheel's file name, and lines that tell what differs.
+
     """
     distribution, version, python_tag, abi_tag, platform = official_name[: -len(".whl")].split("-")
     new_version = "%s+%s" % (version, local_version)
@@ -246,7 +249,7 @@ def main():
         metavar=("PATH_IN_WHEEL", "FILE"),
         help="library to add",
     )
-    parser.add_argument("--needed", help="official library that the added ones are linked against")
+    parser.add_argument("--framework", help="official library that the added ones need")
     parser.add_argument("--output", required=True, help="wheel to write")
     parser.add_argument("--name_output", required=True, help="file to write the wheel's name to")
     parser.add_argument("--report_output", required=True, help="file to write the report to")
@@ -258,7 +261,7 @@ def main():
     added = {path: library for path, library in arguments.library}
     files.update(added)
     libraries = dict(added)
-    libraries["tensorflow/" + os.path.basename(arguments.needed)] = arguments.needed
+    libraries["tensorflow/libtensorflow_framework.so.2"] = arguments.framework
     name, report = pack(
         arguments.official,
         official_name,

@@ -9,14 +9,21 @@ load("//:release.bzl", "COPTS", "STOCK")
 package(default_visibility = ["//visibility:public"])
 
 # Named as TensorFlow names its kernels that are libraries of their own.
+# libtensorflow_framework.so.2. Bazel would have the kernels look in its own
+# folders for a library that it knows as one; they are to find it where the wheel
+# has it, so Bazel only hands it to the linker.
+FRAMEWORK = STOCK + "//:framework"
+
+# Named as TensorFlow names its kernels that are libraries of their own.
 cc_binary(
     name = "libtfkernel_grouped_conv.so",
-    # The wheel's own library is found where the wheel has it, not in Bazel's
-    # folders.
-    features = ["-runtime_library_search_directories"],
+    srcs = ["@//build_defs:old_glibc.cc"],
+    additional_linker_inputs = [FRAMEWORK],
     linkopts = [
+        "$(location %s)" % FRAMEWORK,
         "-Wl,-rpath,$$ORIGIN/../..",
         "-Wl,--no-undefined",
+        "-Wl,--wrap=memcpy",
         "-Wl,-z,relro,-z,now",
         "-s",
     ],
@@ -43,7 +50,7 @@ rebuilt_wheel(
     library = ":libtfkernel_grouped_conv.so",
     library_path = "tensorflow/core/kernels/libtfkernel_grouped_conv.so",
     local_version = "%{local_version}",
-    needed = STOCK + "//:official/tensorflow/libtensorflow_framework.so.2",
+    framework = FRAMEWORK,
     official = STOCK + "//:official.whl",
     official_name = STOCK + "//:official.txt",
     patches = glob(["patches/*.patch"]),

@@ -14,120 +14,7 @@ something first asks for them. Everything comes through the user's own pip
 configuration.
 """
 
-def _run(repository_ctx, arguments, what, environment = {}):
-    """Runs a command with its output shown; fails naming `what` it was for."""
-    result = repository_ctx.execute(
-        arguments,
-        timeout = 3600,
-        quiet = False,
-        environment = environment,
-    )
-    if result.return_code != 0:
-        fail("%s failed:\n%s\n%s" % (what, result.stdout, result.stderr))
-    return result.stdout.strip()
-
-def _python_tag(python):
-    return "cp" + python.replace(".", "")
-
-def _stock_release_impl(repository_ctx):
-    attr = repository_ctx.attr
-    requirement = "%s==%s" % (attr.distribution, attr.version)
-    python_tag = _python_tag(attr.python)
-
-    base = repository_ctx.execute([
-        repository_ctx.path(Label("//ci:find_python")),
-        attr.python,
-    ])
-    if base.return_code != 0:
-        fail(base.stderr)
-    _run(
-        repository_ctx,
-        [base.stdout.strip(), "-m", "venv", "env"],
-        "Making a virtual environment with " + base.stdout.strip(),
-    )
-    python = repository_ctx.path("env/bin/python")
-
-    # Older pips bundled with a Python do not know the wheel's platform tag.
-    pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    requirements = repository_ctx.path(attr.requirements)
-    _run(
-        repository_ctx,
-        pip + [
-            "install",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "--requirement",
-            requirements,
-        ],
-        "Installing %s for %s" % (attr.requirements, requirement),
-    )
-
-    # pip checks the hash before it opens the wheel.
-    repository_ctx.file(
-        "wheel.txt",
-        "%s --hash=sha256:%s\n" % (requirement, attr.sha256),
-        executable = False,
-    )
-    _run(
-        repository_ctx,
-        pip + [
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "--requirement",
-            "wheel.txt",
-            "--dest",
-            "wheel",
-        ],
-        "Fetching the official wheel of %s for %s with sha256 %s" %
-        (requirement, python_tag, attr.sha256),
-    )
-    wheels = repository_ctx.path("wheel").readdir()
-    if len(wheels) != 1:
-        fail("pip fetched %s for %s, not one wheel" % (wheels, requirement))
-    repository_ctx.symlink(wheels[0], "official.whl")
-    repository_ctx.file("official.txt", wheels[0].basename, executable = False)
-
-    # Not repository_ctx.extract(), which does not know the ending .whl.
-    _run(
-        repository_ctx,
-        [python, "-m", "zipfile", "-e", "official.whl", "official"],
-        "Unpacking " + wheels[0].basename,
-    )
-    flags = _run(
-        repository_ctx,
-        [
-            python,
-            "-c",
-            "import tensorflow as tf; print(*[flag for flag in " +
-            "tf.sysconfig.get_compile_flags() if not flag.startswith('-I')])",
-        ],
-        "Asking %s for its compile flags" % requirement,
-        environment = {
-            "PYTHONPATH": str(repository_ctx.path("official")),
-            "TF_CPP_MIN_LOG_LEVEL": "1",
-        },
-    )
-    repository_ctx.file(
-        "flags.bzl",
-        "COMPILE_FLAGS = %s\n" % flags.split("\n")[-1].split(" "),
-        executable = False,
-    )
-    repository_ctx.symlink(Label("//build_defs:stock.BUILD.tpl"), "BUILD")
-
-_stock_release = repository_rule(
-    implementation = _stock_release_impl,
-    attrs = {
-        "distribution": attr.string(mandatory = True),
-        "version": attr.string(mandatory = True),
-        "python": attr.string(mandatory = True),
-        "sha256": attr.string(mandatory = True),
-        "requirements": attr.label(mandatory = True, allow_single_file = True),
-    },
-    environ = ["PATH", "PYENV_ROOT"],
-)
+load(":stock.bzl", "stock_tensorflow", "wheel_name")
 
 def _release_impl(repository_ctx):
     attr = repository_ctx.attr
@@ -182,27 +69,6 @@ _release = repository_rule(
     # Which files there are is looked up anew at each start of Bazel's server.
     local = True,
 )
-
-def wheel_name(distribution, version, python):
-    """The name that a wheel's repositories are built from."""
-    return "_".join([distribution, version, _python_tag(python)]).replace(
-        "-",
-        "_",
-    ).replace(".", "_")
-
-def stock_tensorflow(distribution, version, python, sha256):
-    """An official wheel as it is, to compare with; see tensorflow_release()."""
-    name = "stock_" + wheel_name(distribution, version, python)
-    _stock_release(
-        name = name,
-        distribution = distribution,
-        version = version,
-        python = python,
-        sha256 = sha256,
-        requirements = "//build_defs/requirements:tensorflow-%s-%s.txt" %
-                       (version, _python_tag(python)),
-    )
-    return name
 
 def tensorflow_release(
         distribution,

@@ -1,15 +1,14 @@
 package(default_visibility = ["//visibility:public"])
 
 exports_files([
+    "framework",
     "official.txt",
     "official.whl",
     "env/bin/python",
     "env/pyvenv.cfg",
-    "official/tensorflow/libtensorflow_framework.so.2",
+    # As an installation has them: the folder itself, for PYTHONPATH.
+    "official",
 ])
-
-# As an installation has them: the folder itself, for PYTHONPATH.
-exports_files(["official"])
 
 filegroup(
     name = "auditwheel",
@@ -25,9 +24,4 @@ cc_library(
     name = "headers",
     hdrs = glob(["official/tensorflow/include/**"]),
     includes = ["official/tensorflow/include"],
-)
-
-cc_import(
-    name = "framework",
-    shared_library = "official/tensorflow/libtensorflow_framework.so.2",
 )

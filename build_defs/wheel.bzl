@@ -69,7 +69,7 @@ def _rebuilt_wheel_impl(ctx):
         arguments.add("--patch", patch)
     arguments.add("--library", ctx.attr.library_path)
     arguments.add(ctx.file.library)
-    arguments.add("--needed", ctx.file.needed)
+    arguments.add("--framework", ctx.file.framework)
     arguments.add("--output", wheel)
     arguments.add("--name_output", name)
     arguments.add("--report_output", report)
@@ -81,7 +81,7 @@ def _rebuilt_wheel_impl(ctx):
             ctx.file.official_name,
             ctx.file.tree,
             ctx.file.library,
-            ctx.file.needed,
+            ctx.file.framework,
         ] + ctx.files.patches + ctx.files.auditwheel,
         executable = ctx.file.python,
         arguments = [arguments],
@@ -112,7 +112,7 @@ rebuilt_wheel = rule(
             mandatory = True,
             doc = "Where `library` goes in the wheel.",
         ),
-        "needed": attr.label(
+        "framework": attr.label(
             mandatory = True,
             allow_single_file = True,
             doc = "The official library that `library` is linked against.",

@@ -5,8 +5,6 @@ macros of a source tree build against its targets.
 """
 
 load("@//build_defs:wheel.bzl", "python_test")
-load("@rules_cc//cc:cc_library.bzl", "cc_library")
-load("@rules_cc//cc:cc_test.bzl", "cc_test")
 load("//:release.bzl", "COPTS", "STOCK")
 
 def tf_copts():
@@ -19,7 +17,7 @@ def tf_kernel_library(
         deps = [],
         copts = [],
         **kwargs):
-    cc_library(
+    native.cc_library(
         name = name,
         srcs = srcs,
         hdrs = hdrs,
@@ -30,7 +28,7 @@ def tf_kernel_library(
     )
 
 def tf_cc_test(name, srcs, deps, copts = [], **kwargs):
-    cc_test(
+    native.cc_test(
         name = name,
         srcs = srcs,
         copts = tf_copts() + copts,
@@ -38,7 +36,7 @@ def tf_cc_test(name, srcs, deps, copts = [], **kwargs):
         **kwargs
     )
 
-def tf_py_test(name, srcs, main = None, size = "medium", tags = [], data = [], **kwargs):
+def tf_py_test(name, srcs, main = None, size = "medium", tags = [], data = [], **_kwargs):
     """A test that imports the rebuilt wheel.
 
     Args:
@@ -48,7 +46,7 @@ def tf_py_test(name, srcs, main = None, size = "medium", tags = [], data = [], *
       size: as in py_test.
       tags: as in py_test.
       data: as in py_test.
-      **kwargs: what names TensorFlow's own targets, such as deps; unused.
+      **_kwargs: what names TensorFlow's own targets, such as deps; unused.
     """
     python_test(
         name = name,

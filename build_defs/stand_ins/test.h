@@ -75,12 +75,16 @@ class Failure {
   static void suite##_##name##_Body()
 
 // One statement each, which takes a message; ASSERT_ leaves the function.
-#define TESTING_REPORT_(leave, check)                                \
-  if (const ::testing::internal::Check outcome = check)              \
-    ;                                                                \
-  else                                                               \
-    leave::testing::internal::Failure(__FILE__, __LINE__, outcome) = \
-        ::testing::internal::Message()
+// (The switch keeps an else behind it from joining the if within.)
+#define TESTING_REPORT_(leave, check)                                  \
+  switch (0)                                                           \
+  case 0:                                                              \
+  default:                                                             \
+    if (const ::testing::internal::Check outcome = check)              \
+      ;                                                                \
+    else                                                               \
+      leave::testing::internal::Failure(__FILE__, __LINE__, outcome) = \
+          ::testing::internal::Message()
 #define TESTING_COMPARE_(a, op, b)                                       \
   ::testing::internal::CheckThat(                                        \
       a, b, [](const auto& x, const auto& y) -> bool { return x op y; }, \

@@ -1,0 +1,44 @@
+// What keeps the kernel library as portable as the official wheel, which promises
+// a C library of 2010: definitions, for this library alone, of the few functions
+// that a newer compiler would take from a newer libstdc++ or glibc.
+
+#include <cstddef>
+#include <cstring>
+#include <new>
+
+// glibc 2.32: is the process known to have one thread? libstdc++ asks before it
+// counts references with atomic instructions.
+extern "C" __attribute__((visibility("hidden"))) char __libc_single_threaded =
+    0;
+
+// glibc 2.14 gave memcpy a new version; memmove has had one since 2.2.5. The
+// linker puts this in memcpy's place (--wrap).
+extern "C" __attribute__((visibility("hidden"))) void* __wrap_memcpy(
+    void* to, const void* from, size_t size) {
+  return std::memmove(to, from, size);
+}
+
+// C++14's sized deallocation, CXXABI 1.3.9.
+__attribute__((visibility("hidden"))) void operator delete(void* pointer,
+                                                           size_t) noexcept {
+  ::operator delete(pointer);
+}
+
+namespace std {
+
+void __throw_bad_alloc() __attribute__((__noreturn__));
+void __throw_logic_error(const char*) __attribute__((__noreturn__));
+
+// GLIBCXX 3.4.29; an allocation whose size overflows.
+__attribute__((visibility("hidden"), noreturn)) void
+__throw_bad_array_new_length() {
+  __throw_bad_alloc();
+}
+
+// GLIBCXX 3.4.14; a call of an empty std::function.
+__attribute__((visibility("hidden"), noreturn)) void
+__throw_bad_function_call() {
+  __throw_logic_error("bad_function_call");
+}
+
+}  // namespace std

@@ -1,0 +1,122 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// The inner loops that have one implementation per instruction set: a matrix
+// product over small tiles, and the copies between tensors and the scratch
+// arrays that it reads and writes.
+
+#ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_KERNELS_H_
+#define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_KERNELS_H_
+
+#include <cstdint>
+
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+
+namespace grouped_conv {
+
+// Sums, and all else in scratch arrays, have this type: int32_t wraps around,
+// which only unsigned arithmetic may do in C++.
+template <typename T>
+struct SumType {
+  using type = T;
+};
+template <>
+struct SumType<Half> {
+  using type = float;
+};
+template <>
+struct SumType<int32_t> {
+  using type = uint32_t;
+};
+template <typename T>
+using Sum = typename SumType<T>::type;
+
+// One of the products that a tile sums. `x` is a matrix of scalars (or, for
+// kVectors, of vectors), `w` one of vectors.
+template <typename S>
+struct Product {
+  const S* x;
+  const S* w;
+  int64_t depth;  // Columns of x, rows of w.
+};
+
+// sum[i][o] (+)= products' sum over p, k of
+//   x[p][x_offset + i * x_row + k * x_depth] *
+//   w[p][w_offset + k * w_depth + o * lanes]
+// for i < rows and o < vectors, where sum[i][o] and the w's are vectors. All
+// steps are in elements. Sums go over p, then k, in ascending order, so do not
+// depend on how rows and vectors were cut into tiles.
+template <typename S>
+struct Tile {
+  const Product<S>* products;
+  int64_t num_products;
+  int64_t x_offset;
+  int64_t x_row;
+  int64_t x_depth;
+  int64_t w_offset;
+  int64_t w_depth;
+  S* sum;
+  int64_t sum_row;
+  bool accumulate;
+};
+
+// Elements of a tensor with index (n, t, l) and, in scratch, their copy. In
+// scratch, neighbours in l are neighbours in memory.
+template <typename T, typename S>
+struct Block {
+  T* tensor;
+  int64_t tensor_step[3];
+  S* scratch;
+  int64_t scratch_step[2];
+  int64_t size[3];
+};
+
+// Applied by Unpack, where not null. Arrays are in scratch, with the steps of
+// the block's scratch but for `step`[0..1].
+template <typename T>
+struct ScratchEpilogue {
+  const Sum<T>* scale;
+  const Sum<T>* bias;
+  int64_t step[2];
+  Activation activation;
+};
+
+constexpr int kMaxVectors = 4;  // Of a tile.
+constexpr int kMaxRows = 14;
+
+// What a tile's x is made of.
+enum Operand { kScalars, kVectors, kNumOperands };
+
+template <typename T>
+struct Kernels {
+  int lanes;  // Of a vector.
+  // How many rows a tile of so many vectors, less 1, should have at most.
+  int max_rows[kMaxVectors];
+  void (*multiply[kNumOperands][kMaxVectors][kMaxRows])(const Tile<Sum<T>>&);
+  // Copies a block from the tensor to scratch.
+  void (*pack)(const Block<const T, Sum<T>>& block);
+  // Copies a block from scratch to the tensor.
+  void (*unpack)(const Block<T, const Sum<T>>& block,
+                 const ScratchEpilogue<T>& epilogue);
+};
+
+// The kernels for this machine's best instruction set, or for that which the
+// environment variable TF_GROUPED_CONV_ISA names, if the machine has it.
+template <typename T>
+const Kernels<T>& GetKernels();
+
+}  // namespace grouped_conv
+
+#endif  // TENSORFLOW_CORE_KERNELS_GROUPED_CONV_KERNELS_H_
