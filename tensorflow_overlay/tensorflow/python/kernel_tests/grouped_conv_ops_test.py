@@ -25,6 +25,7 @@ from absl.testing import parameterized
 import numpy as np
 
 from tensorflow.core.framework import graph_pb2
+from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import session
 from tensorflow.python.eager import backprop
@@ -297,6 +298,15 @@ _SPECIAL = [
     _conv(1, 3, 5, size=(4, 4, 4), kernel=(2, 2, 2), dilations=(1, 1, 2)),
 ]
 
+# Empty ones that no graph accepts. Stock kernels die of the dense ones.
+_PAST_INPUT = dict(size=(3, 3), kernel=(5, 5), strides=(4, 4), padding='VALID')
+_EAGER_ONLY = [
+    _conv(2, 4, 6, **_PAST_INPUT),
+    _conv(1, 4, 6, **_PAST_INPUT),
+    _conv(1, 0, 6),
+    _conv(1, 4, 0, size=(4, 4, 4), kernel=(2, 2, 2)),
+]
+
 
 def _named(convs):
   return [('_%d_%s' % (i, conv), conv) for i, conv in enumerate(convs)]
@@ -404,10 +414,8 @@ class GroupedConvOpsTest(test.TestCase, parameterized.TestCase):
     for dtype in _FLOATS:
       self._check_filter_gradient(conv, dtype, self._evaluate)
 
-  def testWindowLargerThanInput(self):
-    """By less than a stride: an empty output, to which no graph gets."""
-    conv = _conv(2, 4, 6, size=(3, 3), kernel=(5, 5), strides=(4, 4),
-                 padding='VALID')
+  @parameterized.named_parameters(*_named(_EAGER_ONLY))
+  def testEager(self, conv):
     with context.eager_mode():
       self._check_forward(conv, dtypes.float32, self._evaluate)
       self._check_input_gradient(conv, dtypes.float32, self._evaluate)
@@ -706,27 +714,22 @@ class GroupedFusedConv2DTest(test.TestCase, parameterized.TestCase):
   def testHostileArguments(self, fused_ops, shapes, message):
     for groups in 1, 4:
       conv = _conv(groups, 8, 12)
-      with ops.Graph().as_default() as graph:
-        arguments = [
-            array_ops.placeholder(dtypes.float32) for _ in range(len(shapes) + 2)
-        ]
-        node = graph_pb2.NodeDef(
-            name='fused', op='_FusedConv2D',
-            input=[argument.op.name for argument in arguments])
-        graph_def = graph.as_graph_def()
+      shapes_of_all = [conv.input_shape, conv.filter_shape] + shapes
+      with ops.Graph().as_default(), session.Session() as sess:
+        inputs = [array_ops.placeholder(dtypes.float32) for _ in shapes_of_all]
+        node = node_def_pb2.NodeDef(
+            name='fused', op='_FusedConv2D', input=[i.op.name for i in inputs])
         node.attr['T'].type = dtypes.float32.as_datatype_enum
         node.attr['num_args'].i = len(shapes)
         node.attr['strides'].list.i.extend([1] * 4)
         node.attr['padding'].s = b'SAME'
         node.attr['fused_ops'].list.s.extend(op.encode() for op in fused_ops)
-        graph_def.node.add().CopyFrom(node)
-      with ops.Graph().as_default(), session.Session() as sess:
-        importer.import_graph_def(graph_def, name='')
-        values = [np.zeros(conv.input_shape), np.zeros(conv.filter_shape)]
-        values += [np.zeros(shape) for shape in shapes]
-        feed = {a.name: value for a, value in zip(arguments, values)}
+        graph_def = graph_pb2.GraphDef(node=[node])
+        fused, = importer.import_graph_def(
+            graph_def, {i.op.name: i for i in inputs}, ['fused:0'], name='')
+        feed = {i: np.zeros(shape) for i, shape in zip(inputs, shapes_of_all)}
         with self.assertRaisesRegexp(errors.InvalidArgumentError, message):
-          sess.run('fused:0', feed)
+          sess.run(fused, feed)
 
 
 if __name__ == '__main__':
