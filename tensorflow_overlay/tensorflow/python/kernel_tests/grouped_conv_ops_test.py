@@ -615,10 +615,14 @@ class HostileShapesTest(test.TestCase, parameterized.TestCase):
         self._run(conv, op, arguments)
 
   @parameterized.parameters(
-      ('strides', (0, 1), 'strides'), ('strides', (-1, 1), 'strides'),
-      ('dilations', (0, 1), '[Dd]ilat'), ('dilations', (1, 2**31), 'dilations'),
-      ('padding', ((0, -1), (0, 0)), 'explicit_paddings'),
-      ('padding', ((0, 2**31), (0, 0)), 'explicit_paddings'))
+      ('strides', (0, 1), r'strides .* \[0,1\]'),
+      ('strides', (-1, 1), r'strides .* \[-1,1\]'),
+      ('strides', (1, 2**31), r'strides .* \[1,2147483648\]'),
+      ('dilations', (0, 1), r'dilations .* \[0,1\]'),
+      ('dilations', (1, 2**31), r'dilations .* \[1,2147483648\]'),
+      ('padding', ((0, -1), (0, 0)), 'explicit_paddings must be nonnegative'),
+      ('padding', ((0, 2**31), (0, 0)),
+       r'explicit_paddings .* \[0,2147483648,0,0\]'))
   def testAttribute(self, name, value, message):
     for groups, op in itertools.product(
         (1, 2), ('forward', 'input_gradient', 'filter_gradient')):

@@ -133,15 +133,26 @@ std::vector<int64_t> ConvGeometry::output_shape() const {
   return shape;
 }
 
-bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
-                  std::string* error) {
-  const Shape& input = problem.input_shape;
-  const Shape& filter = problem.filter_shape;
+bool CheckAttributes(const ConvProblem& problem, std::string* error) {
   const size_t spatial_rank = problem.strides.size();
   if (spatial_rank != 2 && spatial_rank != 3) {
     return Fail(error, "strides must have 2 or 3 values for the spatial ",
                 "dimensions but is ", problem.strides);
   }
+  return CheckAttribute("strides", problem.strides, spatial_rank, 1, error) &&
+         CheckAttribute("dilations", problem.dilations, spatial_rank, 1,
+                        error) &&
+         (problem.padding != Padding::kExplicit ||
+          CheckAttribute("explicit_paddings", problem.explicit_paddings,
+                         2 * spatial_rank, 0, error));
+}
+
+bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
+                  std::string* error) {
+  const Shape& input = problem.input_shape;
+  const Shape& filter = problem.filter_shape;
+  if (!CheckAttributes(problem, error)) return false;
+  const size_t spatial_rank = problem.strides.size();
   if (input.size() != spatial_rank + 2) {
     return Fail(error, problem.input_name, " must have rank ", spatial_rank + 2,
                 " but has shape ", input);
@@ -152,14 +163,7 @@ bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
                 ", but has shape ", filter);
   }
   if (!CheckShape(problem.input_name, input, error) ||
-      !CheckShape(problem.filter_name, filter, error) ||
-      !CheckAttribute("strides", problem.strides, spatial_rank, 1, error) ||
-      !CheckAttribute("dilations", problem.dilations, spatial_rank, 1, error)) {
-    return false;
-  }
-  if (problem.padding == Padding::kExplicit &&
-      !CheckAttribute("explicit_paddings", problem.explicit_paddings,
-                      2 * spatial_rank, 0, error)) {
+      !CheckShape(problem.filter_name, filter, error)) {
     return false;
   }
 

@@ -102,6 +102,10 @@ struct ConvGeometry {
   std::vector<int64_t> output_shape() const;
 };
 
+// Checks all of `problem` but its shapes. Returns true, or returns false and
+// says in `error` which attribute is wrong, with its values.
+bool CheckAttributes(const ConvProblem& problem, std::string* error);
+
 // Checks `problem` and derives its geometry. Returns true and fills `geometry`,
 // or returns false and says in `error` which argument is wrong, with the values
 // that contradict each other; `geometry` is then untouched.

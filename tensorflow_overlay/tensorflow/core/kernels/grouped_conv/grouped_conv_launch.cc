@@ -85,6 +85,10 @@ typename AlgorithmType<T>::type* Data(Tensor* tensor) {
       tensor->flat<T>().data());
 }
 
+Status ToStatus(bool ok, const std::string& error) {
+  return ok ? Status::OK() : errors::InvalidArgument(error);
+}
+
 // Reads attribute `name`, which has a value a dimension of the input, of which
 // those of batch and channels must be 1; keeps the spatial ones.
 Status ReadPerDimension(OpKernelConstruction* context, const char* name,
@@ -100,8 +104,9 @@ Status ReadPerDimension(OpKernelConstruction* context, const char* name,
   const int64 batch = GetTensorDim(values, format, 'N');
   const int64 channels = GetTensorDim(values, format, 'C');
   if (batch != 1 || channels != 1) {
-    return errors::InvalidArgument(name, " of batch and channels must be 1 but",
-                                   " are ", batch, " and ", channels);
+    return errors::InvalidArgument(
+        name, " in the batch and depth dimensions must be 1 but are ", batch,
+        " and ", channels);
   }
   const int first = GetTensorSpatialDimIndex(rank, format, 0);
   spatial->assign(values.begin() + first,
@@ -149,7 +154,9 @@ Status ReadConvAttributes(OpKernelConstruction* context, int spatial_rank,
                                       &problem->strides));
   TF_RETURN_IF_ERROR(ReadPerDimension(context, "dilations", format,
                                       spatial_rank, &problem->dilations));
-  return ReadPadding(context, format, spatial_rank, problem);
+  TF_RETURN_IF_ERROR(ReadPadding(context, format, spatial_rank, problem));
+  std::string error;
+  return ToStatus(grouped_conv::CheckAttributes(*problem, &error), error);
 }
 
 std::vector<int64_t> Sizes(const TensorShape& shape) {
@@ -180,20 +187,15 @@ Status ReadSizes(const Tensor& tensor, const char* name,
 
 Status CheckConvolution(const ConvProblem& problem, ConvGeometry* geometry) {
   std::string error;
-  if (!grouped_conv::MakeGeometry(problem, geometry, &error)) {
-    return errors::InvalidArgument(error);
-  }
-  return Status::OK();
+  return ToStatus(grouped_conv::MakeGeometry(problem, geometry, &error), error);
 }
 
 Status CheckOutBackprop(const ConvGeometry& geometry,
                         const Tensor& out_backprop) {
   std::string error;
-  if (!grouped_conv::CheckOutputShape(geometry, Sizes(out_backprop.shape()),
-                                      "out_backprop", &error)) {
-    return errors::InvalidArgument(error);
-  }
-  return Status::OK();
+  const bool ok = grouped_conv::CheckOutputShape(
+      geometry, Sizes(out_backprop.shape()), "out_backprop", &error);
+  return ToStatus(ok, error);
 }
 
 template <typename T>
