@@ -96,7 +96,7 @@ Status ReadPerDimension(OpKernelConstruction* context, const char* name,
                         std::vector<int64_t>* spatial) {
   std::vector<int64> values;
   TF_RETURN_IF_ERROR(context->GetAttr(name, &values));
-  const int rank = spatial_rank + 2;
+  const size_t rank = spatial_rank + 2;
   if (values.size() != rank) {
     return errors::InvalidArgument(name, " must have ", rank,
                                    " values but has ", values.size());

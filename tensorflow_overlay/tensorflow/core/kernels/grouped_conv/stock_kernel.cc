@@ -43,9 +43,8 @@ struct KernelRegistration {
 };
 
 struct KernelRegistry {
-  mutex mu;
-  std::unordered_multimap<string, KernelRegistration>
-      registry;  // Guarded by mu.
+  mutex mu;  // Guards `registry`.
+  std::unordered_multimap<string, KernelRegistration> registry;
 };
 
 KernelRegistry* Registry() {
@@ -93,7 +92,7 @@ Status CheckKernels(const string& op) {
 
 Status CheckRegistry(const std::vector<KernelOverride>& overrides) {
   // Comparing sizes first keeps a wrong layout from being searched.
-  const int expected = GetAllRegisteredKernels().kernel_size();
+  const size_t expected = GetAllRegisteredKernels().kernel_size();
   {
     KernelRegistry* registry = Registry();
     mutex_lock lock(registry->mu);
