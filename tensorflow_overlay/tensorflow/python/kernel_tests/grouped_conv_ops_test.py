@@ -285,6 +285,9 @@ _SPECIAL = [
     _conv(2, 4, 6, size=(2, 3), kernel=(5, 7)),
     # Strides that skip input.
     _conv(2, 4, 6, size=(9, 9), kernel=(1, 2), strides=(3, 4)),
+    # Channels enough for whole vectors, and some over.
+    _conv(2, 74, 138),
+    _conv(3, 51, 99, size=(4, 3, 5), kernel=(2, 2, 2), strides=(2, 1, 2)),
     # Padding without any input under it.
     _conv(2, 4, 6, size=(2, 2), kernel=(2, 2), padding=((3, 0), (0, 4))),
     # Nothing to compute, or nothing to compute it from.
@@ -298,7 +301,8 @@ _SPECIAL = [
     _conv(1, 3, 5, size=(4, 4, 4), kernel=(2, 2, 2), dilations=(1, 1, 2)),
 ]
 
-# Empty ones that no graph accepts. Stock kernels die of the dense ones.
+# Empty ones that no graph accepts. Stock kernels die of the dense ones, which
+# CVE-2022-35999 is about.
 _PAST_INPUT = dict(size=(3, 3), kernel=(5, 5), strides=(4, 4), padding='VALID')
 _EAGER_ONLY = [
     _conv(2, 4, 6, **_PAST_INPUT),
@@ -565,6 +569,48 @@ _HOSTILE = [
      'out_backprop must have the shape'),
 ]
 
+_ADVISORIES = [
+    ('CVE_2021_29517', gen_nn_ops.conv3d,
+     dict(input=[0] * 5, filter=[0] * 5, strides=[1, 56, 56, 56, 1],
+          padding='VALID', dilations=[1, 1, 1, 23, 1])),
+    ('CVE_2021_29517_channels', gen_nn_ops.conv3d,
+     dict(input=[2, 2, 2, 2, 0], filter=[0, 0, 2, 6, 2],
+          strides=[1, 56, 39, 34, 1], padding='VALID')),
+    ('CVE_2021_29520_input', gen_nn_ops.conv3d_backprop_input_v2,
+     dict(input_sizes=[1, 1, 1, 1, 2], filter=[4, 1, 6, 1, 1],
+          out_backprop=[1] * 5, strides=[1, 89, 29, 89, 1], padding='SAME')),
+    ('CVE_2021_29520_filter', gen_nn_ops.conv3d_backprop_filter_v2,
+     dict(input=[7] * 5, filter_sizes=[7, 7, 7, 1, 1],
+          out_backprop=[7, 1, 1, 1, 1], strides=[1, 37, 65, 93, 1],
+          padding='VALID')),
+    ('CVE_2021_29522', gen_nn_ops.conv3d_backprop_input_v2,
+     dict(input_sizes=[0] * 5, filter=[0, 0, 0, 1, 0], out_backprop=[0] * 5,
+          strides=[1] * 5, padding='SAME')),
+    ('CVE_2021_29524', gen_nn_ops.conv2d_backprop_filter,
+     dict(input=[0, 0, 1, 0], filter_sizes=[1] * 4, out_backprop=[0, 0, 1, 1],
+          strides=[1, 66, 18, 1], padding='SAME')),
+    ('CVE_2021_29525', gen_nn_ops.conv2d_backprop_input,
+     dict(input_sizes=[52, 1, 1, 5], filter=[0, 1, 5, 0],
+          out_backprop=[52, 1, 1, 0], strides=[1] * 4, padding='SAME')),
+    ('CVE_2021_29526', gen_nn_ops.conv2d,
+     dict(input=[0] * 4, filter=[0] * 4, strides=[1] * 4, padding='SAME')),
+    ('CVE_2021_29538', gen_nn_ops.conv2d_backprop_filter,
+     dict(input=[0] * 4, filter_sizes=[0] * 4, out_backprop=[0] * 4,
+          strides=[1] * 4, padding='SAME')),
+    ('CVE_2021_29540', gen_nn_ops.conv2d_backprop_filter,
+     dict(input=[1, 1, 1, 2], filter_sizes=[1] * 4, out_backprop=[1] * 4,
+          strides=[1, 66, 49, 1], padding='VALID')),
+    ('CVE_2021_29540_batch', gen_nn_ops.conv2d_backprop_filter,
+     dict(input=[0, 1, 1, 5], filter_sizes=[3, 8, 1, 1],
+          out_backprop=[0, 1, 1, 1], strides=[1, 66, 49, 1], padding='VALID')),
+    ('CVE_2021_41209', gen_nn_ops.conv2d,
+     dict(input=[1, 2, 2, 1], filter=[0, 0, 1, 1], strides=[1] * 4,
+          padding='SAME')),
+    ('CVE_2022_35969', gen_nn_ops.conv2d_backprop_input,
+     dict(input_sizes=[65534, 65534], filter=[3, 3, 2, 2], out_backprop=[],
+          strides=[1] * 4, padding='SAME')),
+]
+
 
 class HostileShapesTest(test.TestCase, parameterized.TestCase):
   """Eager ops reach the kernels whatever their shapes, dense ones as well."""
@@ -601,6 +647,17 @@ class HostileShapesTest(test.TestCase, parameterized.TestCase):
       arguments[argument] = edit(arguments[argument])
       with self.assertRaisesRegexp(errors.InvalidArgumentError, message):
         self._run(conv, op, arguments)
+
+  @parameterized.named_parameters(*_ADVISORIES)
+  def testAdvisory(self, op, arguments):
+    """What TensorFlow's security advisories say of these ops."""
+    values = dict(arguments)
+    for name in 'input', 'filter', 'out_backprop':
+      if name in values:
+        values[name] = np.ones(values[name], np.float32)
+    with context.eager_mode():
+      with self.assertRaises(errors.InvalidArgumentError):
+        op(**values)
 
   @parameterized.parameters('forward', 'input_gradient', 'filter_gradient')
   def testFiltersThatGroupsDoNotDivide(self, op):
