@@ -1,0 +1,121 @@
+"""Makes a git repository to edit patches in: see docs/patches.md."""
+
+import argparse
+import os
+import subprocess
+import tempfile
+
+import patch_set
+import source_tree
+from patch_set import BASE, EXPORTED, WHEEL, Error, Repository, Stage
+
+
+def check_saved(path):
+    """Raises Error if a checkout holds work that `make refresh` has not written yet."""
+    if not os.path.exists(path):
+        return
+    checkout = Repository(path)
+    checkout.check_clean()
+    if checkout.commit("HEAD") != checkout.commit(EXPORTED):
+        raise Error(
+            "%s has commits that are not in patches/ yet: run `make refresh` or delete it" % path
+        )
+
+
+def fill(checkout, scratch, base, tip, exported):
+    """Gives a new repository its commits, up to `tip`, and its branch."""
+    # Left by running what is checked out.
+    with open(checkout.git_path("info/exclude"), "a") as stream:
+        stream.write("__pycache__/\n")
+    checkout.adopt(scratch, [base, tip, exported])
+    checkout.run("update-ref", BASE, base)
+    checkout.run("update-ref", EXPORTED, exported)
+    checkout.run("checkout", "-q", "-B", "patches", tip)
+
+
+def from_wheel(path, version):
+    """Makes a checkout of the Python files of a release's official wheel."""
+    Repository(os.path.dirname(path)).run("init", "-q", path)
+    with patch_set.scratch_repository() as scratch:
+        base = patch_set.commit_wheel(scratch, patch_set.official_wheel(version))
+        tip = patch_set.commit_patch_set(scratch, base, patch_set.release_name(version), WHEEL)
+        fill(Repository(path), scratch, base, tip, exported=tip)
+
+
+def from_source(path, source, release):
+    """Makes a checkout of a clone of TensorFlow's sources."""
+    Repository(os.path.dirname(path)).run("clone", "-q", "--no-checkout", source, path)
+    checkout = Repository(path)
+    base = checkout.commit("HEAD")
+    found = source_tree.known_release(checkout, base)
+    if found != release:
+        raise Error("%s is %s, not %s" % (source, found, release))
+    with patch_set.scratch_repository(checkout) as scratch:
+        tip = source_tree.commit_source(scratch, base, release)
+        fill(checkout, scratch, base, tip, exported=tip)
+
+
+def carried_over(path, version, to):
+    """Makes a checkout of one release that holds another's patches, still to be rebased."""
+    Repository(os.path.dirname(path)).run("init", "-q", path)
+    with patch_set.scratch_repository() as scratch:
+        old = patch_set.commit_wheel(scratch, patch_set.official_wheel(version))
+        tip = patch_set.commit_patch_set(scratch, old, patch_set.release_name(version), WHEEL)
+        new = patch_set.commit_wheel(scratch, patch_set.official_wheel(to))
+        overlay = Stage(scratch, new)
+        overlay.add(patch_set.OVERLAY, patch_set.overlay_files())
+        exported = overlay.commit("The overlay, which all releases share\n")
+        fill(Repository(path), scratch, new, tip, exported)
+    return old
+
+
+def rebase(path, old):
+    """Moves the commits behind `old` onto the checkout's base; stops at a conflict as git does."""
+    result = subprocess.run(["git", "-C", path, "rebase", "--onto", BASE, old, "patches"])
+    if result.returncode != 0:
+        patch = Repository(path).text("log", "-1", "--format=%s", "REBASE_HEAD")
+        raise Error(
+            'the patch "%s" does not apply as it is. In %s, resolve the conflicts,\n'
+            "`git add` the files, `git rebase --continue`, then `make refresh`." % (patch, path)
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--source", help="clone of TensorFlow to start from, not the wheel")
+    choice.add_argument("--to", help="version of the pinned release to carry the patches over to")
+    arguments = parser.parse_args()
+
+    version = patch_set.pinned_version()
+    to = version if arguments.to is None else patch_set.pinned_version(TF=arguments.to)
+    release = patch_set.release_name(to)
+    path = os.path.join(patch_set.CHECKOUTS, release)
+    if arguments.to is not None and release in patch_set.releases():
+        raise Error("there are patches for %s already; --to names another release" % release)
+    check_saved(path)
+    os.makedirs(patch_set.CHECKOUTS, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=patch_set.CHECKOUTS) as folder:
+        made = os.path.join(folder, "made")
+        if arguments.source:
+            from_source(made, os.path.abspath(arguments.source), release)
+        elif to != version:
+            old = carried_over(made, version, to)
+        else:
+            from_wheel(made, version)
+        with patch_set.undisturbed():
+            if os.path.exists(path):
+                os.rename(path, os.path.join(folder, "replaced"))
+            os.rename(made, path)
+    if to != version:
+        rebase(path, old)
+    checkout = Repository(path)
+    print(checkout.text("log", "--oneline", "--reverse", BASE + "..HEAD"))
+    print(
+        "Checkout: %s, on %s"
+        % (os.path.relpath(path), checkout.text("log", "-1", "--format=%s", BASE))
+    )
+
+
+if __name__ == "__main__":
+    patch_set.call(main)
