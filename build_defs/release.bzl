@@ -104,3 +104,33 @@ def tensorflow_release(
             "//build_defs/stand_ins:kernel_tests.BUILD": "tensorflow/python/kernel_tests/BUILD",
         },
     )
+
+def _pinned_releases_impl(repository_ctx):
+    repository_ctx.file("BUILD", executable = False)
+    repository_ctx.file(
+        "releases.bzl",
+        '"""The releases that WORKSPACE pins, each with its official wheel."""\n' +
+        "RELEASES = %s\n" % repository_ctx.attr.releases,
+        executable = False,
+    )
+
+_pinned_releases = repository_rule(
+    implementation = _pinned_releases_impl,
+    attrs = {"releases": attr.string_dict()},
+)
+
+def pinned_releases(name):
+    """Declares a repository whose //:releases.bzl names what is pinned above.
+
+    Args:
+      name: of the repository. Its RELEASES holds the name of each release's
+        repository and, as value, that of its official wheel.
+    """
+    _pinned_releases(
+        name = name,
+        releases = {
+            rule["name"]: rule["stock"]
+            for rule in native.existing_rules().values()
+            if rule["kind"] == "_release"
+        },
+    )

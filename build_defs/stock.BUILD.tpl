@@ -17,6 +17,14 @@ filegroup(
         "env/lib/python*/site-packages/auditwheel-*/**",
         "env/lib/python*/site-packages/elftools/**",
         "env/lib/python*/site-packages/packaging/**",
+        # What it takes from elsewhere on Pythons before 3.8 and 3.7.
+        "env/lib/python*/site-packages/dataclasses.py",
+        "env/lib/python*/site-packages/importlib_metadata/**",
+        "env/lib/python*/site-packages/pyparsing/**",
+        "env/lib/python*/site-packages/pyparsing.py",
+        "env/lib/python*/site-packages/typing_extensions.py",
+        "env/lib/python*/site-packages/zipp/**",
+        "env/lib/python*/site-packages/zipp.py",
     ]),
 )
 

@@ -34,22 +34,23 @@ def _stock_release_impl(repository_ctx):
     )
     python = repository_ctx.path("env/bin/python")
 
-    # Older pips bundled with a Python do not know the wheel's platform tag.
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    requirements = repository_ctx.path(attr.requirements)
-    _run(
-        repository_ctx,
-        pip + [
-            "install",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--require-hashes",
-            "--requirement",
-            requirements,
-        ],
-        "Installing %s for %s" % (attr.requirements, requirement),
-    )
+    for requirements in [
+        Label("//build_defs/requirements:pip.txt"),
+        attr.requirements,
+    ]:
+        _run(
+            repository_ctx,
+            pip + [
+                "install",
+                "--quiet",
+                "--no-deps",
+                "--require-hashes",
+                "--requirement",
+                repository_ctx.path(requirements),
+            ],
+            "Installing %s for %s" % (requirements.name, requirement),
+        )
 
     # pip checks the hash before it opens the wheel.
     repository_ctx.file(
