@@ -16,164 +16,1111 @@ limitations under the License.
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
 
 #include <algorithm>
-#include <cmath>
+#include <atomic>
+#include <cstdlib>
 #include <cstring>
-#include <type_traits>
+#include <memory>
+#include <mutex>
+
+#include "tensorflow/core/kernels/grouped_conv/kernels.h"
+
+// All three passes are sums of small matrix products, whose operands are first
+// copied to scratch: rows of x with zeros where padding is, and w.
+//
+//                   x           w                 sum
+//   Forward         input       filter            output
+//   InputGradient   gradient    filter, flipped   gradient of the input
+//   FilterGradient  input       gradient          gradient of the filter
+//
+// The vectors of w and sum hold one of two things, whichever fills more lanes:
+//
+//   kVectors: the same channel of neighbouring groups. x is made of the same
+//     kind of vectors: a lane computes a group.
+//   kScalars: neighbouring channels of a group, each multiplied by the same x.
+//
+// A "block" is the groups that a vector holds: `lanes` of them, or one.
 
 namespace grouped_conv {
 namespace {
 
-// Sums are made in this type: int32_t wraps around, which only unsigned
-// arithmetic may do in C++.
-template <typename T>
-struct SumType {
-  using type = T;
-};
-template <>
-struct SumType<Half> {
-  using type = float;
-};
-template <>
-struct SumType<int32_t> {
-  using type = uint32_t;
-};
-template <typename T>
-using Sum = typename SumType<T>::type;
+// Scratch memory of a task, by use. Its sum is what a thread keeps.
+constexpr int64_t kFilterBytes = 1 << 20;
+constexpr int64_t kRowBytes = 1 << 19;
+constexpr int64_t kSumBytes = 1 << 18;
+constexpr int64_t kListBytes = 1 << 18;
+constexpr int64_t kScratchBytes =
+    kFilterBytes + kRowBytes + kSumBytes + kListBytes;
+constexpr int64_t kAlignment = 64;  // A cache line.
+// Elements of a list: products, rows.
+constexpr int64_t kListSize = 2048;
+constexpr int64_t kMaxPartVectors = 256;
+// Blocks share a task as long as their filters stay in the cache together.
+constexpr int64_t kSharedFilterBytes = 1 << 16;
+constexpr int64_t kSharedRowBytes = 3 << 17;
+// So many tasks a thread even out what they cost.
+constexpr int64_t kTasksPerThread = 4;
 
-template <typename T>
-inline Sum<T> Load(T value) {
-  return static_cast<Sum<T>>(value);
-}
-template <typename T>
-inline T Store(Sum<T> value) {
-  return static_cast<T>(value);
-}
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-template <>
-inline float Load<Half>(Half value) {
-  // Multiplying by 2^112 moves the exponent to float's bias, and makes
-  // subnormals normal.
-  const uint32_t bits = value.bits;
-  const uint32_t magnitude = (bits & 0x7fff) << 13;
-  float result;
-  std::memcpy(&result, &magnitude, sizeof(result));
-  result *= 5.192296858534828e33f;
-  uint32_t result_bits;
-  std::memcpy(&result_bits, &result, sizeof(result));
-  if ((bits & 0x7c00) == 0x7c00) result_bits = magnitude | 0x7f800000;
-  result_bits |= (bits & 0x8000) << 16;
-  std::memcpy(&result, &result_bits, sizeof(result));
-  return result;
+// --- Memory -----------------------------------------------------------------
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+template <typename E>
+using Array = std::unique_ptr<E[], Free>;
+
+// Returns null if there is no memory.
+template <typename E>
+Array<E> AllocateArray(int64_t size) {
+  return Array<E>(static_cast<E*>(std::malloc(size * sizeof(E) + 1)));
 }
 
-template <>
-inline Half Store<Half>(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof(bits));
-  const uint16_t sign = (bits >> 16) & 0x8000;
-  bits &= 0x7fffffff;
-  uint16_t result;
-  if (bits > 0x7f800000) {
-    result = 0x7e00;  // NaN.
-  } else if (bits >= 0x477ff000) {
-    result = 0x7c00;  // Rounds to infinity.
-  } else if (bits < 0x38800000) {
-    // Subnormal: adding 1/2 leaves the fraction's 10 bits, rounded to nearest
-    // even by the addition itself, at the bottom.
-    float magnitude;
-    std::memcpy(&magnitude, &bits, sizeof(bits));
-    magnitude += 0.5f;
-    std::memcpy(&bits, &magnitude, sizeof(bits));
-    result = static_cast<uint16_t>(bits - 0x3f000000);
-  } else {
-    bits += 0xfff + ((bits >> 13) & 1);  // To nearest even.
-    result = static_cast<uint16_t>((bits - 0x38000000) >> 13);
+// A task's scratch memory, which is kept for later tasks: fresh pages would
+// cost more than what is computed in them. So there is as much as ever ran at
+// once.
+class Scratch {
+ public:
+  Scratch() {
+    std::lock_guard<std::mutex> lock(FreeMutex());
+    block_ = FreeList();
+    if (block_ != nullptr) {
+      FreeList() = block_->next;
+    } else {
+      block_ = static_cast<Block*>(std::malloc(kScratchBytes + kAlignment));
+    }
+    next_ = reinterpret_cast<char*>(block_);
+    Take<char>(0);
   }
-  return Half{static_cast<uint16_t>(sign | result)};
-}
+  ~Scratch() {
+    if (!ok()) return;
+    std::lock_guard<std::mutex> lock(FreeMutex());
+    block_->next = FreeList();
+    FreeList() = block_;
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
 
-// Steps in elements between neighbours in a tensor, for either layout.
+  // Whether there was memory.
+  bool ok() const { return block_ != nullptr; }
+  // An array of `count` elements that starts a cache line. The caller sees to
+  // it that all fit kScratchBytes.
+  template <typename E>
+  E* Take(int64_t count) {
+    E* result = reinterpret_cast<E*>(next_);
+    next_ += count * sizeof(E);
+    next_ += -reinterpret_cast<uintptr_t>(next_) % kAlignment;
+    return result;
+  }
+
+ private:
+  struct Block {
+    Block* next;
+  };
+  static std::mutex& FreeMutex() {
+    static std::mutex* const mutex = new std::mutex;
+    return *mutex;
+  }
+  static Block*& FreeList() {
+    static Block* list = nullptr;
+    return list;
+  }
+
+  Block* block_;
+  char* next_;
+};
+
+// --- Layout of tensors and scratch ------------------------------------------
+
+// Elements between neighbours in a tensor.
 struct Steps {
-  Steps(Layout layout, int64_t channels, int64_t pixels)
-      : batch(channels * pixels),
-        pixel(layout == Layout::kChannelsLast ? channels : 1),
-        channel(layout == Layout::kChannelsLast ? 1 : pixels) {}
   int64_t batch;
   int64_t pixel;
+  int64_t group;
   int64_t channel;
 };
 
-// How many channels are summed at once.
-constexpr int64_t kBlock = 32;
-
-// Sums as the numbers they stand for.
-template <typename T>
-using Value =
-    typename std::conditional<std::is_same<T, Half>::value, float, T>::type;
-
-template <typename T>
-Value<T> Activate(Activation activation, Value<T> value) {
-  switch (activation) {
-    case Activation::kNone:
-      return value;
-    case Activation::kRelu:
-      return value < 0 ? 0 : value;
-    case Activation::kRelu6:
-      return value < 0 ? 0 : (value > 6 ? 6 : value);
-    case Activation::kElu:
-      return value < 0 ? static_cast<Value<T>>(std::expm1(value)) : value;
+Steps TensorSteps(const ConvGeometry& g, int64_t channels_per_group,
+                  int64_t pixels) {
+  const int64_t channels = g.groups * channels_per_group;
+  if (g.layout == Layout::kChannelsLast) {
+    return {pixels * channels, channels, channels_per_group, 1};
   }
-  return value;
+  return {pixels * channels, 1, channels_per_group * pixels, pixels};
 }
 
-// Calls visit(tap, input pixel, output pixel) for each tap of the filter by
-// which the output pixel at `output` sees a pixel of the input.
-template <typename Visit>
-void ForEachTap(const ConvGeometry& geometry, const int64_t (&output)[3],
-                const Visit& visit) {
-  const Dimension* dim = geometry.dim;
-  int64_t tap = 0;
-  for (int64_t d = 0; d < dim[0].filter; ++d) {
-    const int64_t z =
-        output[0] * dim[0].stride - dim[0].pad_before + d * dim[0].dilation;
-    for (int64_t h = 0; h < dim[1].filter; ++h) {
-      const int64_t y =
-          output[1] * dim[1].stride - dim[1].pad_before + h * dim[1].dilation;
-      for (int64_t w = 0; w < dim[2].filter; ++w, ++tap) {
-        const int64_t x =
-            output[2] * dim[2].stride - dim[2].pad_before + w * dim[2].dilation;
-        if (z >= 0 && z < dim[0].input && y >= 0 && y < dim[1].input &&
-            x >= 0 && x < dim[2].input) {
-          visit(tap, (z * dim[1].input + y) * dim[2].input + x);
+// How groups and channels lie in vectors.
+struct Form {
+  Form(int64_t lanes, int64_t groups, int64_t sum_channels)
+      : lanes(lanes), groups(groups) {
+    operand = groups * CeilDiv(sum_channels, lanes) <=
+                      CeilDiv(groups, lanes) * sum_channels
+                  ? kScalars
+                  : kVectors;
+    groups_per_block = operand == kVectors ? lanes : 1;
+    channels_per_vector = operand == kVectors ? 1 : lanes;
+  }
+  int64_t blocks() const { return CeilDiv(groups, groups_per_block); }
+  // How `pixels` with `channels` in each group of a block are copied; a pixel
+  // takes `size` elements in scratch.
+  Mapping Map(const Steps& steps, int64_t block, int64_t pixels,
+              int64_t channels, int64_t size) const {
+    if (operand == kScalars) {
+      return {
+          {0, steps.pixel, steps.channel}, {0, size}, {1, pixels, channels}};
+    }
+    const int64_t here = std::min(lanes, groups - block * lanes);
+    if (steps.channel == 1) {
+      return {{steps.pixel, steps.channel, steps.group},
+              {size, lanes},
+              {pixels, channels, here}};
+    }
+    return {{steps.channel, steps.pixel, steps.group},
+            {lanes, size},
+            {channels, pixels, here}};
+  }
+
+  int64_t lanes;
+  int64_t groups;
+  Operand operand;
+  int64_t groups_per_block;
+  int64_t channels_per_vector;
+};
+
+// --- Which x a sum needs ----------------------------------------------------
+
+// Positions in one dimension that x has in Forward and FilterGradient: the
+// input's; in InputGradient: the output's. -1 stands for padding, and for what
+// a stride skips.
+int64_t SourcePosition(const Dimension& dim, bool backward, int64_t position,
+                       int64_t tap) {
+  if (!backward) {
+    const int64_t source =
+        position * dim.stride - dim.pad_before + tap * dim.dilation;
+    return source < dim.input ? std::max<int64_t>(source, -1) : -1;
+  }
+  const int64_t source = position + dim.pad_before - tap * dim.dilation;
+  if (source < 0 || source % dim.stride != 0) return -1;
+  return source / dim.stride < dim.output ? source / dim.stride : -1;
+}
+
+// Consecutive taps of a row of the filter, in the order in which the plan has
+// them, that multiply consecutive pixels of x.
+struct Run {
+  int64_t tap;
+  int64_t count;
+  int64_t x;  // What the first tap multiplies for the phase's first sum.
+};
+
+// Sums of a row whose taps are the same: all in Forward; in InputGradient, each
+// stride-th.
+struct Phase {
+  int64_t first;
+  int64_t count;
+  int64_t first_run;
+  int64_t end_run;
+};
+
+// The width of a pass.
+struct RowPlan {
+  // Returns false if there is no memory.
+  bool Make(const Dimension& dim, bool backward);
+
+  int64_t num_taps;
+  int64_t num_phases;
+  int64_t x_step;       // Between neighbours of a phase.
+  int64_t sum_step;     // Likewise.
+  Array<int64_t> taps;  // The filter's, in the order of the runs.
+  Array<Run> runs;
+  Array<Phase> phases;
+};
+
+bool RowPlan::Make(const Dimension& dim, bool backward) {
+  num_taps = dim.filter;
+  num_phases = backward ? std::min(dim.stride, dim.input) : 1;
+  x_step = backward ? 1 : dim.stride;
+  sum_step = backward ? dim.stride : 1;
+  taps = AllocateArray<int64_t>(num_taps);
+  runs = AllocateArray<Run>(num_taps);
+  phases = AllocateArray<Phase>(num_phases);
+  if (!taps || !runs || !phases) return false;
+  int64_t num_runs = 0;
+  int64_t used = 0;
+  for (int64_t p = 0; p < num_phases; ++p) {
+    Phase& phase = phases[p];
+    phase.first = p;
+    phase.count = backward ? CeilDiv(dim.input - p, dim.stride) : dim.output;
+    phase.first_run = num_runs;
+    for (int64_t i = 0; i < num_taps; ++i) {
+      // In ascending order of x.
+      const int64_t tap = backward ? num_taps - 1 - i : i;
+      const int64_t x = backward ? p + dim.pad_before - tap * dim.dilation
+                                 : tap * dim.dilation - dim.pad_before;
+      if (backward && x % dim.stride != 0) continue;
+      const int64_t source = backward ? x / dim.stride : x;
+      if (num_runs == phase.first_run ||
+          runs[num_runs - 1].x + runs[num_runs - 1].count != source) {
+        runs[num_runs++] = {used, 0, source};
+      }
+      ++runs[num_runs - 1].count;
+      taps[used++] = tap;
+    }
+    phase.end_run = num_runs;
+  }
+  // Taps that a stride larger than the input skips are in no run.
+  std::fill(taps.get() + used, taps.get() + num_taps, 0);
+  return true;
+}
+
+// Part of a sum's products: rows of the filter, taps in them, channels of x.
+struct Chunk {
+  int64_t first_row, rows;
+  int64_t first_tap, taps;
+  int64_t first_channel, channels;
+};
+
+// Chunks of at most a certain size that together are all products.
+struct Chunks {
+  Chunks() = default;
+  Chunks(int64_t rows, int64_t taps, int64_t channels)
+      : rows(rows),
+        taps(taps),
+        channels(channels),
+        chunk_rows(rows),
+        chunk_taps(taps),
+        chunk_channels(channels) {}
+
+  int64_t rows, taps, channels;
+  int64_t chunk_rows, chunk_taps, chunk_channels;
+
+  int64_t count() const {
+    return CeilDiv(rows, chunk_rows) * CeilDiv(taps, chunk_taps) *
+           CeilDiv(channels, chunk_channels);
+  }
+  // Whether a chunk fits scratch, if each of its products with a channel of x
+  // takes `filter_bytes`, and each row of x `row_bytes`.
+  bool Fit(int64_t filter_bytes, int64_t row_bytes) const {
+    return chunk_rows <= kListSize && chunk_taps <= kListSize &&
+           chunk_channels <= kFilterBytes / filter_bytes &&
+           chunk_rows * chunk_taps <= kListSize &&
+           chunk_rows * chunk_taps * chunk_channels <=
+               kFilterBytes / filter_bytes &&
+           row_bytes <= kRowBytes / chunk_rows;
+  }
+  void Halve() {
+    int64_t* size = chunk_rows > 1   ? &chunk_rows
+                    : chunk_taps > 1 ? &chunk_taps
+                                     : &chunk_channels;
+    *size = CeilDiv(*size, 2);
+  }
+  Chunk Get(int64_t index) const {
+    const auto range = [&index](int64_t size, int64_t part, int64_t* first,
+                                int64_t* count) {
+      const int64_t parts = CeilDiv(size, part);
+      *first = index % parts * part;
+      *count = std::min(part, size - *first);
+      index /= parts;
+    };
+    Chunk chunk;
+    range(channels, chunk_channels, &chunk.first_channel, &chunk.channels);
+    range(taps, chunk_taps, &chunk.first_tap, &chunk.taps);
+    range(rows, chunk_rows, &chunk.first_row, &chunk.rows);
+    return chunk;
+  }
+};
+
+// Into how large parts to divide the `vectors` of a block's sums, so that the
+// products of a part fit the scratch memory for filters, or else are as many as
+// a tile has.
+int64_t PartVectors(int64_t vectors, const Chunks& chunks,
+                    int64_t vector_bytes) {
+  const double depth =
+      static_cast<double>(chunks.rows) * chunks.taps * chunks.channels;
+  const int64_t fit = static_cast<int64_t>(
+      std::min<double>(kMaxPartVectors, kFilterBytes / (depth * vector_bytes)));
+  const int64_t most = std::max<int64_t>(fit, kMaxVectors);
+  return CeilDiv(vectors, CeilDiv(vectors, most));
+}
+
+// The part of a run that is in the chunk, if its count is positive.
+Run Clip(const Run& run, const Chunk& chunk) {
+  const int64_t first = std::max(run.tap, chunk.first_tap);
+  const int64_t end =
+      std::min(run.tap + run.count, chunk.first_tap + chunk.taps);
+  return {first - chunk.first_tap, end - first, run.x + first - run.tap};
+}
+
+// Pixels [first, end) of a row of x.
+struct Span {
+  int64_t first;
+  int64_t end;
+};
+
+// What sums [begin, end) of the phases [first_phase, end_phase) need.
+Span NeededSpan(const RowPlan& plan, const Chunk& chunk, int64_t first_phase,
+                int64_t end_phase, int64_t begin, int64_t end) {
+  Span span = {0, 0};
+  bool empty = true;
+  for (int64_t p = first_phase; p < end_phase; ++p) {
+    const Phase& phase = plan.phases[p];
+    const int64_t last = std::min(end, phase.count) - 1;
+    for (int64_t r = phase.first_run; r < phase.end_run; ++r) {
+      const Run run = Clip(plan.runs[r], chunk);
+      if (run.count <= 0 || last < begin) continue;
+      const Span needed = {run.x + begin * plan.x_step,
+                           run.x + run.count + last * plan.x_step};
+      span.first = empty ? needed.first : std::min(span.first, needed.first);
+      span.end = empty ? needed.end : std::max(span.end, needed.end);
+      empty = false;
+    }
+  }
+  return span;
+}
+
+// Which rows of x are in scratch. A row that was not asked for the longest
+// makes room for a new one.
+class RowCache {
+ public:
+  // `memory` holds 2 * slots numbers.
+  RowCache(int64_t* memory, int64_t slots)
+      : row_(memory), used_(memory + slots), slots_(slots) {
+    Clear();
+  }
+  void Clear() {
+    std::fill_n(row_, slots_, -1);
+    std::fill_n(used_, slots_, 0);
+    time_ = 0;
+  }
+  // Sets slot[i] for all rows[i] that are not -1, calling load(row, slot) for
+  // those that are new.
+  template <typename Load>
+  void Find(const int64_t* rows, int64_t count, int64_t* slot,
+            const Load& load) {
+    ++time_;
+    for (int64_t i = 0; i < count; ++i) {
+      slot[i] = -1;
+      if (rows[i] < 0) continue;
+      const int64_t* found = std::find(row_, row_ + slots_, rows[i]);
+      if (found == row_ + slots_) continue;
+      slot[i] = found - row_;
+      used_[slot[i]] = time_;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      if (rows[i] < 0 || slot[i] >= 0) continue;
+      slot[i] = std::find(row_, row_ + slots_, rows[i]) - row_;
+      if (slot[i] == slots_) {
+        slot[i] = std::min_element(used_, used_ + slots_) - used_;
+        row_[slot[i]] = rows[i];
+        load(rows[i], slot[i]);
+      }
+      used_[slot[i]] = time_;
+    }
+  }
+
+ private:
+  int64_t* row_;
+  int64_t* used_;
+  int64_t slots_;
+  int64_t time_;
+};
+
+// Calls run(first, count) for pieces of [0, size) of at most `most`, as equal
+// as can be.
+template <typename F>
+void ForPieces(int64_t size, int64_t most, const F& run) {
+  const int64_t pieces = CeilDiv(size, most);
+  for (int64_t i = 0; i < pieces; ++i) {
+    const int64_t first = size * i / pieces;
+    run(first, size * (i + 1) / pieces - first);
+  }
+}
+
+// --- Forward and InputGradient ----------------------------------------------
+
+// The two passes whose w is the filter; x is called source, the sums
+// destination.
+template <typename T>
+class Correlation {
+ public:
+  using S = Sum<T>;
+
+  Correlation(const ConvGeometry& geometry, bool backward)
+      : g_(geometry),
+        backward_(backward),
+        kernels_(GetKernels<T>()),
+        source_channels_(backward ? g_.output_channels_per_group()
+                                  : g_.input_channels_per_group()),
+        sum_channels_(backward ? g_.input_channels_per_group()
+                               : g_.output_channels_per_group()),
+        form_(kernels_.lanes, g_.groups, sum_channels_),
+        source_steps_(
+            TensorSteps(g_, source_channels_,
+                        backward ? g_.output_pixels() : g_.input_pixels())),
+        sum_steps_(
+            TensorSteps(g_, sum_channels_,
+                        backward ? g_.input_pixels() : g_.output_pixels())) {}
+
+  Result Run(const T* source, const T* filter, const Epilogue<T>& epilogue,
+             T* sums, TaskRunner* runner);
+
+ private:
+  int64_t SourceSize(int i) const {
+    return backward_ ? g_.dim[i].output : g_.dim[i].input;
+  }
+  int64_t SumSize(int i) const {
+    return backward_ ? g_.dim[i].input : g_.dim[i].output;
+  }
+  int64_t XLanes() const { return form_.operand == kVectors ? form_.lanes : 1; }
+  void Tiling(int num_threads);
+  void RunTask(int64_t task, const T* source, const T* filter,
+               const Epilogue<T>& epilogue, T* sums, Scratch* scratch) const;
+
+  const ConvGeometry& g_;
+  const bool backward_;
+  const Kernels<T>& kernels_;
+  const int64_t source_channels_;  // Per group, as all below.
+  const int64_t sum_channels_;
+  const Form form_;
+  const Steps source_steps_;
+  const Steps sum_steps_;
+  RowPlan plan_;
+
+  // Tiling. A unit is a part of a block's sums.
+  Chunks chunks_;
+  int64_t part_vectors_;
+  int64_t parts_;  // Of a block.
+  int64_t units_;  // Of all blocks.
+  int64_t units_per_task_;
+  int64_t slots_;       // Rows of x in scratch.
+  int64_t phases_;      // Of a row at once.
+  int64_t width_;       // Sums of a row and phase at once.
+  int64_t row_pixels_;  // Of x, in scratch.
+  int64_t rows_;        // Of sums.
+  int64_t rows_per_task_;
+};
+
+template <typename T>
+void Correlation<T>::Tiling(int num_threads) {
+  const int64_t number = sizeof(S);
+  const int64_t lanes = form_.lanes;
+  const int64_t vectors = CeilDiv(sum_channels_, form_.channels_per_vector);
+  const int64_t filter_rows = g_.dim[0].filter * g_.dim[1].filter;
+  const int64_t channels = std::max<int64_t>(source_channels_, 1);
+
+  chunks_ = Chunks(filter_rows, plan_.num_taps, channels);
+  part_vectors_ = PartVectors(vectors, chunks_, lanes * number);
+  parts_ = CeilDiv(vectors, part_vectors_);
+  units_ = form_.blocks() * parts_;
+  const auto row_bytes = [&](int64_t phases, int64_t width) {
+    const Span span = NeededSpan(plan_, chunks_.Get(0), 0, phases, 0, width);
+    return (span.end - span.first) * chunks_.chunk_channels * XLanes() * number;
+  };
+  while (!chunks_.Fit(part_vectors_ * lanes * number, row_bytes(1, 1))) {
+    chunks_.Halve();
+  }
+  const bool partial = chunks_.count() > 1;
+  phases_ = partial ? 1 : plan_.num_phases;
+  width_ = plan_.phases[0].count;
+  while (width_ > 1 &&
+         (chunks_.chunk_rows * row_bytes(phases_, width_) > kRowBytes ||
+          (partial && width_ * part_vectors_ * lanes * number > kSumBytes))) {
+    width_ = CeilDiv(width_, 2);
+  }
+  if (chunks_.chunk_rows * row_bytes(phases_, width_) > kRowBytes) phases_ = 1;
+  slots_ = chunks_.chunk_rows;
+  // With a dilation, rows in between serve the next sums.
+  const Dimension& height = g_.dim[1];
+  const int64_t spread = std::min(
+      CeilDiv((height.filter - 1) * height.dilation + 1, height.filter),
+      SourceSize(1));
+  if (chunks_.chunk_rows * spread * row_bytes(phases_, width_) <= kRowBytes &&
+      chunks_.chunk_rows * spread <= kListSize) {
+    slots_ *= std::max<int64_t>(spread, 1);
+  }
+  row_pixels_ =
+      row_bytes(phases_, width_) / (chunks_.chunk_channels * XLanes() * number);
+
+  units_per_task_ = 1;
+  if (!partial && parts_ == 1) {
+    const int64_t filter_bytes =
+        filter_rows * plan_.num_taps * channels * vectors * lanes * number;
+    units_per_task_ = std::min(
+        units_,
+        std::max<int64_t>(
+            1, std::min(kSharedFilterBytes / filter_bytes,
+                        kSharedRowBytes /
+                            std::max<int64_t>(
+                                1, slots_ * row_bytes(phases_, width_)))));
+  }
+  rows_ = g_.batch * SumSize(0) * SumSize(1);
+  const int64_t sets = CeilDiv(units_, units_per_task_);
+  rows_per_task_ = CeilDiv(
+      rows_, std::min(rows_, CeilDiv(kTasksPerThread * num_threads, sets)));
+  if (partial) {
+    rows_per_task_ = std::min(
+        rows_per_task_, kSumBytes / (width_ * part_vectors_ * lanes * number));
+  }
+}
+
+template <typename T>
+Result Correlation<T>::Run(const T* source, const T* filter,
+                           const Epilogue<T>& epilogue, T* sums,
+                           TaskRunner* runner) {
+  if (!plan_.Make(g_.dim[2], backward_)) return Result::kOutOfMemory;
+  Tiling(runner->num_threads());
+  const int64_t sets = CeilDiv(units_, units_per_task_);
+  const int64_t tasks = sets * CeilDiv(rows_, rows_per_task_);
+  const double products = static_cast<double>(g_.output_size()) *
+                          g_.filter_taps() * g_.input_channels_per_group();
+  std::atomic<bool> out_of_memory(false);
+  runner->Run(tasks, static_cast<int64_t>(products / tasks / 8) + 1,
+              [&](int64_t task) {
+                Scratch scratch;
+                if (!scratch.ok()) {
+                  out_of_memory = true;
+                  return;
+                }
+                RunTask(task, source, filter, epilogue, sums, &scratch);
+              });
+  return out_of_memory ? Result::kOutOfMemory : Result::kOk;
+}
+
+template <typename T>
+void Correlation<T>::RunTask(int64_t task, const T* source, const T* filter,
+                             const Epilogue<T>& epilogue, T* sums,
+                             Scratch* scratch) const {
+  const int64_t lanes = form_.lanes;
+  const int64_t x_lanes = XLanes();
+  const int64_t sets = CeilDiv(units_, units_per_task_);
+  const int64_t first_unit = task % sets * units_per_task_;
+  const int64_t units = std::min(units_per_task_, units_ - first_unit);
+  const int64_t first_row = task / sets * rows_per_task_;
+  const int64_t rows = std::min(rows_per_task_, rows_ - first_row);
+  const int64_t num_chunks = chunks_.count();
+  const int64_t part_size = part_vectors_ * lanes;
+  const int64_t filter_row_size =
+      chunks_.chunk_taps * chunks_.chunk_channels * part_size;
+  const int64_t filter_size = chunks_.chunk_rows * filter_row_size;
+  const int64_t x_row_size = row_pixels_ * chunks_.chunk_channels * x_lanes;
+
+  S* const w = scratch->Take<S>(units * filter_size);
+  S* const x = scratch->Take<S>(slots_ * units * x_row_size);
+  S* const partial =
+      scratch->Take<S>(num_chunks > 1 ? rows * width_ * part_size : 0);
+  S* const tile_sum = scratch->Take<S>(kMaxRows * kMaxVectors * lanes);
+  S* const scale = scratch->Take<S>(units * part_size);
+  S* const bias = scratch->Take<S>(units * part_size);
+  Product<S>* const products =
+      scratch->Take<Product<S>>(chunks_.chunk_rows * chunks_.chunk_taps);
+  int64_t* const source_row = scratch->Take<int64_t>(chunks_.chunk_rows);
+  int64_t* const slot = scratch->Take<int64_t>(chunks_.chunk_rows);
+  RowCache cache(scratch->Take<int64_t>(2 * slots_), slots_);
+
+  struct Unit {
+    int64_t block, first_channel, channels;
+  };
+  const auto get_unit = [&](int64_t i) -> Unit {
+    const int64_t size = part_vectors_ * form_.channels_per_vector;
+    const int64_t first = (first_unit + i) % parts_ * size;
+    return {(first_unit + i) / parts_, first,
+            std::min(size, sum_channels_ - first)};
+  };
+  // Copies one value a channel.
+  const auto pack_channels = [&](const T* values, S* to) {
+    if (values == nullptr) return;
+    std::memset(to, 0, units * part_size * sizeof(S));
+    for (int64_t i = 0; i < units; ++i) {
+      const Unit unit = get_unit(i);
+      const Steps steps = {0, 0, sum_channels_, 1};
+      kernels_.pack(form_.Map(steps, unit.block, 1, unit.channels, part_size),
+                    values + unit.block * form_.groups_per_block * steps.group +
+                        unit.first_channel,
+                    to + i * part_size);
+    }
+  };
+  pack_channels(epilogue.scale, scale);
+  pack_channels(epilogue.bias, bias);
+
+  const int64_t widths = CeilDiv(plan_.phases[0].count, width_);
+  const int64_t pieces = CeilDiv(plan_.num_phases, phases_) * widths;
+  for (int64_t piece = 0; piece < pieces; ++piece) {
+    const int64_t begin = piece % widths * width_;
+    const int64_t first_phase = piece / widths * phases_;
+    const int64_t end_phase = std::min(first_phase + phases_, plan_.num_phases);
+    for (int64_t c = 0; c < num_chunks; ++c) {
+      const Chunk chunk = chunks_.Get(c);
+      const int64_t channels = std::min(chunk.channels, source_channels_);
+      const int64_t w_depth = part_size;
+      const Span span = NeededSpan(plan_, chunk, first_phase, end_phase, begin,
+                                   begin + width_);
+
+      // The filter: rows, taps, channels of x, vectors.
+      if (num_chunks > 1 || piece == 0) {
+        std::memset(w, 0, units * filter_size * sizeof(S));
+        const Steps steps = {0, backward_ ? 1 : g_.output_channels,
+                             g_.output_channels_per_group(),
+                             backward_ ? g_.output_channels : 1};
+        for (int64_t i = 0; i < units; ++i) {
+          const Unit unit = get_unit(i);
+          const Mapping mapping =
+              form_.Map(steps, unit.block, channels, unit.channels, part_size);
+          for (int64_t r = 0; r < chunk.rows; ++r) {
+            for (int64_t t = 0; t < chunk.taps; ++t) {
+              const int64_t tap = (chunk.first_row + r) * plan_.num_taps +
+                                  plan_.taps[chunk.first_tap + t];
+              kernels_.pack(
+                  mapping,
+                  filter +
+                      tap * g_.input_channels_per_group() * g_.output_channels +
+                      unit.block * form_.groups_per_block * steps.group +
+                      chunk.first_channel * steps.pixel +
+                      unit.first_channel * steps.channel,
+                  w + i * filter_size + r * filter_row_size +
+                      t * chunk.channels * part_size);
+            }
+          }
+        }
+      }
+      std::memset(x, 0, slots_ * units * x_row_size * sizeof(S));
+      cache.Clear();
+
+      for (int64_t row = first_row; row < first_row + rows; ++row) {
+        const int64_t y = row % SumSize(1);
+        const int64_t z = row / SumSize(1) % SumSize(0);
+        const int64_t n = row / SumSize(1) / SumSize(0);
+        for (int64_t r = 0; r < chunk.rows; ++r) {
+          const int64_t filter_row = chunk.first_row + r;
+          const int64_t sy = SourcePosition(g_.dim[1], backward_, y,
+                                            filter_row % g_.dim[1].filter);
+          const int64_t sz = SourcePosition(g_.dim[0], backward_, z,
+                                            filter_row / g_.dim[1].filter);
+          source_row[r] = sy < 0 || sz < 0
+                              ? -1
+                              : (n * SourceSize(0) + sz) * SourceSize(1) + sy;
+        }
+        cache.Find(source_row, chunk.rows, slot, [&](int64_t from, int64_t to) {
+          const int64_t start = std::max<int64_t>(span.first, 0);
+          const int64_t count = std::min(span.end, SourceSize(2)) - start;
+          if (count <= 0) return;
+          const int64_t planes = SourceSize(0) * SourceSize(1);
+          const T* tensor =
+              source + from / planes * source_steps_.batch +
+              (from % planes * SourceSize(2) + start) * source_steps_.pixel +
+              chunk.first_channel * source_steps_.channel;
+          S* pixels = x + to * units * x_row_size +
+                      (start - span.first) * chunk.channels * x_lanes;
+          for (int64_t i = 0; i < units; ++i) {
+            const int64_t block = get_unit(i).block;
+            kernels_.pack(
+                form_.Map(source_steps_, block, count, channels,
+                          chunk.channels * x_lanes),
+                tensor + block * form_.groups_per_block * source_steps_.group,
+                pixels + i * x_row_size);
+          }
+        });
+
+        for (int64_t i = 0; i < units; ++i) {
+          const Unit unit = get_unit(i);
+          T* const unit_sums =
+              sums + n * sum_steps_.batch +
+              row % (SumSize(0) * SumSize(1)) * SumSize(2) * sum_steps_.pixel +
+              unit.block * form_.groups_per_block * sum_steps_.group +
+              unit.first_channel * sum_steps_.channel;
+          for (int64_t p = first_phase; p < end_phase; ++p) {
+            const Phase& phase = plan_.phases[p];
+            const int64_t count = std::min(width_, phase.count - begin);
+            if (count <= 0) continue;
+            int64_t num_products = 0;
+            for (int64_t r = 0; r < chunk.rows; ++r) {
+              if (slot[r] < 0) continue;
+              for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
+                const struct Run run = Clip(plan_.runs[k], chunk);
+                if (run.count <= 0) continue;
+                products[num_products++] = {
+                    x + (slot[r] * units + i) * x_row_size +
+                        (run.x + begin * plan_.x_step - span.first) *
+                            chunk.channels * x_lanes,
+                    w + i * filter_size + r * filter_row_size +
+                        run.tap * chunk.channels * w_depth,
+                    run.count * chunk.channels};
+              }
+            }
+            const int64_t vectors =
+                CeilDiv(unit.channels, form_.channels_per_vector);
+            ForPieces(vectors, kMaxVectors, [&](int64_t v, int64_t num_v) {
+              ForPieces(
+                  count, kernels_.max_rows[num_v - 1],
+                  [&](int64_t j, int64_t num_j) {
+                    Tile<S> tile;
+                    tile.products = products;
+                    tile.num_products = num_products;
+                    tile.x_row = plan_.x_step * chunk.channels * x_lanes;
+                    tile.x_offset = j * tile.x_row;
+                    tile.x_depth = x_lanes;
+                    tile.w_offset = v * lanes;
+                    tile.w_depth = w_depth;
+                    tile.sum = tile_sum;
+                    tile.sum_row = num_v * lanes;
+                    tile.accumulate = c > 0;
+                    if (num_chunks > 1) {
+                      tile.sum_row = part_size;
+                      tile.sum = partial +
+                                 ((row - first_row) * width_ + j) * part_size +
+                                 v * lanes;
+                    }
+                    kernels_.multiply[form_.operand][num_v - 1][num_j - 1](
+                        tile);
+                    if (c + 1 < num_chunks) return;
+
+                    const int64_t first = v * form_.channels_per_vector;
+                    Steps steps = sum_steps_;
+                    steps.pixel *= plan_.sum_step;
+                    const Mapping mapping =
+                        form_.Map(steps, unit.block, num_j,
+                                  std::min(num_v * form_.channels_per_vector,
+                                           unit.channels - first),
+                                  tile.sum_row);
+                    ScratchEpilogue<T> finish;
+                    const int64_t offset = i * part_size + v * lanes;
+                    if (epilogue.scale) finish.scale = scale + offset;
+                    if (epilogue.bias) finish.bias = bias + offset;
+                    finish.activation = epilogue.activation;
+                    // All pixels have the same.
+                    for (int s = 0; s < 2; ++s) {
+                      finish.step[s] = mapping.scratch_step[s] == tile.sum_row
+                                           ? 0
+                                           : mapping.scratch_step[s];
+                    }
+                    kernels_.unpack(
+                        mapping, tile.sum, finish,
+                        unit_sums +
+                            (phase.first + (begin + j) * plan_.sum_step) *
+                                sum_steps_.pixel +
+                            first * sum_steps_.channel);
+                  });
+            });
+          }
         }
       }
     }
   }
 }
 
-// Calls visit(tap, output pixel) for each tap of the filter by which a pixel of
-// the output sees the input pixel at `input`.
-template <typename Visit>
-void ForEachTapBackward(const ConvGeometry& geometry, const int64_t (&input)[3],
-                        const Visit& visit) {
-  const Dimension* dim = geometry.dim;
-  // The output position in dimension i that sees `input` by `tap`, or -1.
-  const auto position = [&](int i, int64_t tap) -> int64_t {
-    const int64_t start = input[i] + dim[i].pad_before - tap * dim[i].dilation;
-    if (start < 0 || start % dim[i].stride != 0) return -1;
-    const int64_t result = start / dim[i].stride;
-    return result < dim[i].output ? result : -1;
+// --- FilterGradient ---------------------------------------------------------
+
+template <typename T>
+class FilterGradientPass {
+ public:
+  using S = Sum<T>;
+
+  explicit FilterGradientPass(const ConvGeometry& geometry)
+      : g_(geometry),
+        kernels_(GetKernels<T>()),
+        depth_(g_.input_channels_per_group()),
+        channels_(g_.output_channels_per_group()),
+        form_(kernels_.lanes, g_.groups, channels_),
+        x_steps_(TensorSteps(g_, depth_, g_.input_pixels())),
+        w_steps_(TensorSteps(g_, channels_, g_.output_pixels())) {}
+
+  Result Run(const T* input, const T* gradient, T* filter, TaskRunner* runner);
+
+ private:
+  int64_t XLanes() const { return form_.operand == kVectors ? form_.lanes : 1; }
+  struct Unit {
+    int64_t block, first_channel, channels;
   };
-  int64_t tap = 0;
-  for (int64_t d = 0; d < dim[0].filter; ++d) {
-    const int64_t z = position(0, d);
-    for (int64_t h = 0; h < dim[1].filter; ++h) {
-      const int64_t y = position(1, h);
-      for (int64_t w = 0; w < dim[2].filter; ++w, ++tap) {
-        const int64_t x = position(2, w);
-        if (z >= 0 && y >= 0 && x >= 0) {
-          visit(tap, (z * dim[1].output + y) * dim[2].output + x);
+  Unit GetUnit(int64_t i) const {
+    const int64_t size = part_vectors_ * form_.channels_per_vector;
+    const int64_t first = i % parts_ * size;
+    return {i / parts_, first, std::min(size, channels_ - first)};
+  }
+  void Tiling();
+  void SumSlice(int64_t set, int64_t slice, const T* input, const T* gradient,
+                Scratch* scratch, S* sums) const;
+  void StoreSet(int64_t set, const S* sums, T* filter) const;
+
+  // First unit and number of units of a set, which are of one chunk.
+  Chunk SetChunk(int64_t set) const { return chunks_.Get(set / unit_sets_); }
+  int64_t SetUnit(int64_t set) const {
+    return set % unit_sets_ * units_per_set_;
+  }
+  int64_t SetUnits(int64_t set) const {
+    return std::min(units_per_set_, units_ - SetUnit(set));
+  }
+  int64_t UnitSize() const {
+    return chunks_.chunk_rows * chunks_.chunk_taps * chunks_.chunk_channels *
+           part_vectors_ * form_.lanes;
+  }
+
+  const ConvGeometry& g_;
+  const Kernels<T>& kernels_;
+  const int64_t depth_;     // Input channels per group.
+  const int64_t channels_;  // Output channels per group.
+  const Form form_;
+  const Steps x_steps_;
+  const Steps w_steps_;
+  RowPlan plan_;
+
+  Chunks chunks_;
+  int64_t part_vectors_;
+  int64_t parts_;
+  int64_t units_;
+  int64_t units_per_set_;
+  int64_t unit_sets_;
+  int64_t sets_;
+  int64_t slots_;
+  int64_t width_;
+  int64_t batch_rows_;  // Rows of w in scratch.
+  int64_t row_pixels_;
+  int64_t rows_;
+  int64_t slices_;
+};
+
+template <typename T>
+void FilterGradientPass<T>::Tiling() {
+  const int64_t number = sizeof(S);
+  const int64_t lanes = form_.lanes;
+  const int64_t vectors = CeilDiv(channels_, form_.channels_per_vector);
+  const int64_t filter_rows = g_.dim[0].filter * g_.dim[1].filter;
+  chunks_ = Chunks(filter_rows, plan_.num_taps, depth_);
+  part_vectors_ = PartVectors(vectors, chunks_, lanes * number);
+  parts_ = CeilDiv(vectors, part_vectors_);
+  units_ = form_.blocks() * parts_;
+  const auto row_bytes = [&](int64_t width) {
+    const Span span = NeededSpan(plan_, chunks_.Get(0), 0, 1, 0, width);
+    return (span.end - span.first) * chunks_.chunk_channels * XLanes() * number;
+  };
+  while (!chunks_.Fit(part_vectors_ * lanes * number, row_bytes(1))) {
+    chunks_.Halve();
+  }
+  width_ = g_.dim[2].output;
+  const auto w_bytes = [&] { return width_ * part_vectors_ * lanes * number; };
+  while (width_ > 1 && (chunks_.chunk_rows * row_bytes(width_) > kRowBytes ||
+                        w_bytes() > kSumBytes)) {
+    width_ = CeilDiv(width_, 2);
+  }
+  const int64_t unit_row_bytes = std::max<int64_t>(row_bytes(width_), 1);
+  row_pixels_ =
+      row_bytes(width_) / (chunks_.chunk_channels * XLanes() * number);
+
+  // Rows of a plane that are summed before the sums are stored.
+  const int64_t kPixels = 64;
+  const int64_t fit_rows = kRowBytes / (chunks_.chunk_rows * unit_row_bytes);
+  batch_rows_ =
+      std::max<int64_t>(1, std::min({CeilDiv(kPixels, width_), g_.dim[1].output,
+                                     kSumBytes / w_bytes(), fit_rows,
+                                     kListSize / chunks_.chunk_rows}));
+  slots_ = chunks_.chunk_rows * batch_rows_;
+
+  units_per_set_ = 1;
+  if (chunks_.count() == 1 && parts_ == 1) {
+    units_per_set_ = std::max<int64_t>(
+        1, std::min({units_, kSharedFilterBytes / (UnitSize() * number),
+                     kSharedRowBytes / (slots_ * unit_row_bytes),
+                     kSumBytes / (batch_rows_ * w_bytes())}));
+  }
+  unit_sets_ = CeilDiv(units_, units_per_set_);
+  sets_ = chunks_.count() * unit_sets_;
+  rows_ = g_.batch * g_.dim[0].output * g_.dim[1].output;
+  // Few sets are shared by slices of the rows. How many depends on the geometry
+  // alone, so that sums do not depend on the number of threads.
+  const int64_t kTasks = 16;
+  slices_ = std::max<int64_t>(
+      1, std::min(
+             {CeilDiv(kTasks, sets_), rows_,
+              kScratchBytes / (sets_ * units_per_set_ * UnitSize() * number)}));
+}
+
+template <typename T>
+Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
+                                  TaskRunner* runner) {
+  if (!plan_.Make(g_.dim[2], false)) return Result::kOutOfMemory;
+  Tiling();
+  const int64_t set_size = units_per_set_ * UnitSize();
+  Array<S> partial;
+  if (slices_ > 1) {
+    partial = AllocateArray<S>(sets_ * slices_ * set_size);
+    if (!partial) return Result::kOutOfMemory;
+  }
+  const double products = static_cast<double>(g_.output_size()) *
+                          g_.filter_taps() * g_.input_channels_per_group();
+  std::atomic<bool> out_of_memory(false);
+  const int64_t tasks = sets_ * slices_;
+  runner->Run(tasks, static_cast<int64_t>(products / tasks / 8) + 1,
+              [&](int64_t task) {
+                Scratch scratch;
+                if (!scratch.ok()) {
+                  out_of_memory = true;
+                  return;
+                }
+                const int64_t set = task % sets_;
+                S* sums = slices_ > 1 ? partial.get() + task * set_size
+                                      : scratch.Take<S>(set_size);
+                SumSlice(set, task / sets_, input, gradient, &scratch, sums);
+                if (slices_ == 1) StoreSet(set, sums, filter);
+              });
+  if (out_of_memory) return Result::kOutOfMemory;
+  if (slices_ == 1) return Result::kOk;
+  runner->Run(sets_, slices_ * set_size, [&](int64_t set) {
+    S* sums = partial.get() + set * set_size;
+    for (int64_t s = 1; s < slices_; ++s) {
+      const S* slice = sums + s * sets_ * set_size;
+      for (int64_t i = 0; i < set_size; ++i) sums[i] += slice[i];
+    }
+    StoreSet(set, sums, filter);
+  });
+  return Result::kOk;
+}
+
+template <typename T>
+void FilterGradientPass<T>::SumSlice(int64_t set, int64_t slice, const T* input,
+                                     const T* gradient, Scratch* scratch,
+                                     S* sums) const {
+  const Chunk chunk = SetChunk(set);
+  const int64_t units = SetUnits(set);
+  const int64_t lanes = form_.lanes;
+  const int64_t x_lanes = XLanes();
+  const int64_t part_size = part_vectors_ * lanes;
+  const int64_t x_row_size = row_pixels_ * chunk.channels * x_lanes;
+  const int64_t w_row_size = width_ * part_size;
+  S* const x = scratch->Take<S>(slots_ * units * x_row_size);
+  S* const w = scratch->Take<S>(batch_rows_ * units * w_row_size);
+  Product<S>* const products = scratch->Take<Product<S>>(batch_rows_);
+  int64_t* const source_row = scratch->Take<int64_t>(slots_);
+  int64_t* const slot = scratch->Take<int64_t>(slots_);
+  RowCache cache(scratch->Take<int64_t>(2 * slots_), slots_);
+
+  const int64_t first_row = rows_ * slice / slices_;
+  const int64_t end_row = rows_ * (slice + 1) / slices_;
+  std::memset(sums, 0, units_per_set_ * UnitSize() * sizeof(S));
+  std::memset(w, 0, batch_rows_ * units * w_row_size * sizeof(S));
+  const int64_t height = g_.dim[1].output;
+  for (int64_t begin = 0; begin < g_.dim[2].output; begin += width_) {
+    const int64_t count = std::min(width_, g_.dim[2].output - begin);
+    const Span span = NeededSpan(plan_, chunk, 0, 1, begin, begin + width_);
+    std::memset(x, 0, slots_ * units * x_row_size * sizeof(S));
+    cache.Clear();
+    int64_t next_row;
+    for (int64_t row = first_row; row < end_row; row = next_row) {
+      const int64_t y = row % height;
+      const int64_t z = row / height % g_.dim[0].output;
+      const int64_t n = row / height / g_.dim[0].output;
+      const int64_t rows = std::min({batch_rows_, height - y, end_row - row});
+      next_row = row + rows;
+      for (int64_t r = 0; r < chunk.rows; ++r) {
+        const int64_t filter_row = chunk.first_row + r;
+        for (int64_t i = 0; i < rows; ++i) {
+          const int64_t sy = SourcePosition(g_.dim[1], false, y + i,
+                                            filter_row % g_.dim[1].filter);
+          const int64_t sz = SourcePosition(g_.dim[0], false, z,
+                                            filter_row / g_.dim[1].filter);
+          source_row[r * rows + i] =
+              sy < 0 || sz < 0
+                  ? -1
+                  : (n * g_.dim[0].input + sz) * g_.dim[1].input + sy;
         }
+      }
+      cache.Find(
+          source_row, chunk.rows * rows, slot, [&](int64_t from, int64_t to) {
+            const int64_t start = std::max<int64_t>(span.first, 0);
+            const int64_t pixels = std::min(span.end, g_.dim[2].input) - start;
+            if (pixels <= 0) return;
+            const int64_t planes = g_.dim[0].input * g_.dim[1].input;
+            for (int64_t i = 0; i < units; ++i) {
+              const int64_t block = GetUnit(SetUnit(set) + i).block;
+              kernels_.pack(
+                  form_.Map(x_steps_, block, pixels, chunk.channels,
+                            chunk.channels * x_lanes),
+                  input + from / planes * x_steps_.batch +
+                      (from % planes * g_.dim[2].input + start) *
+                          x_steps_.pixel +
+                      block * form_.groups_per_block * x_steps_.group +
+                      chunk.first_channel * x_steps_.channel,
+                  x + (to * units + i) * x_row_size +
+                      (start - span.first) * chunk.channels * x_lanes);
+            }
+          });
+      for (int64_t j = 0; j < rows; ++j) {
+        for (int64_t i = 0; i < units; ++i) {
+          const Unit unit = GetUnit(SetUnit(set) + i);
+          kernels_.pack(
+              form_.Map(w_steps_, unit.block, count, unit.channels, part_size),
+              gradient + n * w_steps_.batch +
+                  ((z * height + y + j) * g_.dim[2].output + begin) *
+                      w_steps_.pixel +
+                  unit.block * form_.groups_per_block * w_steps_.group +
+                  unit.first_channel * w_steps_.channel,
+              w + (j * units + i) * w_row_size);
+        }
+      }
+      for (int64_t i = 0; i < units; ++i) {
+        for (int64_t r = 0; r < chunk.rows; ++r) {
+          const Phase& phase = plan_.phases[0];
+          for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
+            const struct Run run = Clip(plan_.runs[k], chunk);
+            if (run.count <= 0) continue;
+            int64_t num_products = 0;
+            for (int64_t j = 0; j < rows; ++j) {
+              const int64_t from = slot[r * rows + j];
+              if (from < 0) continue;
+              products[num_products++] = {
+                  x + (from * units + i) * x_row_size +
+                      (run.x + begin * plan_.x_step - span.first) *
+                          chunk.channels * x_lanes,
+                  w + (j * units + i) * w_row_size, count};
+            }
+            S* const run_sums =
+                sums + i * UnitSize() +
+                (r * chunk.taps + run.tap) * chunk.channels * part_size;
+            const int64_t vectors = CeilDiv(GetUnit(SetUnit(set) + i).channels,
+                                            form_.channels_per_vector);
+            ForPieces(vectors, kMaxVectors, [&](int64_t v, int64_t num_v) {
+              ForPieces(
+                  run.count * chunk.channels, kernels_.max_rows[num_v - 1],
+                  [&](int64_t u, int64_t num_u) {
+                    Tile<S> tile;
+                    tile.products = products;
+                    tile.num_products = num_products;
+                    tile.x_row = x_lanes;
+                    tile.x_offset = u * tile.x_row;
+                    tile.x_depth = plan_.x_step * chunk.channels * x_lanes;
+                    tile.w_offset = v * lanes;
+                    tile.w_depth = part_size;
+                    tile.sum = run_sums + u * part_size + v * lanes;
+                    tile.sum_row = part_size;
+                    tile.accumulate = true;
+                    kernels_.multiply[form_.operand][num_v - 1][num_u - 1](
+                        tile);
+                  });
+            });
+          }
+        }
+      }
+    }
+  }
+}
+
+template <typename T>
+void FilterGradientPass<T>::StoreSet(int64_t set, const S* sums,
+                                     T* filter) const {
+  const Chunk chunk = SetChunk(set);
+  const Steps steps = {0, g_.output_channels, channels_, 1};
+  const int64_t part_size = part_vectors_ * form_.lanes;
+  for (int64_t i = 0; i < SetUnits(set); ++i) {
+    const Unit unit = GetUnit(SetUnit(set) + i);
+    for (int64_t r = 0; r < chunk.rows; ++r) {
+      for (int64_t t = 0; t < chunk.taps; ++t) {
+        const int64_t tap =
+            (chunk.first_row + r) * plan_.num_taps + chunk.first_tap + t;
+        kernels_.unpack(
+            form_.Map(steps, unit.block, chunk.channels, unit.channels,
+                      part_size),
+            sums + i * UnitSize() +
+                (r * chunk.taps + t) * chunk.channels * part_size,
+            {},
+            filter + (tap * depth_ + chunk.first_channel) * g_.output_channels +
+                unit.block * form_.groups_per_block * steps.group +
+                unit.first_channel);
       }
     }
   }
@@ -184,165 +1131,31 @@ void ForEachTapBackward(const ConvGeometry& geometry, const int64_t (&input)[3],
 template <typename T>
 Result Forward(const ConvGeometry& geometry, const T* input, const T* filter,
                const Epilogue<T>& epilogue, T* output, TaskRunner* runner) {
-  const ConvGeometry& g = geometry;
-  if (g.output_size() == 0) return Result::kOk;
-  const Steps in(g.layout, g.input_channels, g.input_pixels());
-  const Steps out(g.layout, g.output_channels, g.output_pixels());
-  const int64_t depth = g.input_channels_per_group();
-  const int64_t width = g.output_channels_per_group();
-  const int64_t rows = g.dim[0].output * g.dim[1].output;
-  runner->Run(
-      g.batch * rows,
-      g.dim[2].output * g.filter_taps() * depth * g.output_channels,
-      [&](int64_t task) {
-        const T* image = input + task / rows * in.batch;
-        const int64_t row = task % rows;
-        for (int64_t x = 0; x < g.dim[2].output; ++x) {
-          const int64_t position[3] = {row / g.dim[1].output,
-                                       row % g.dim[1].output, x};
-          T* pixel = output + task / rows * out.batch +
-                     (row * g.dim[2].output + x) * out.pixel;
-          for (int64_t group = 0; group < g.groups; ++group) {
-            for (int64_t o = 0; o < width; o += kBlock) {
-              const int64_t count = std::min(kBlock, width - o);
-              const int64_t first = group * width + o;
-              Sum<T> sum[kBlock] = {};
-              ForEachTap(g, position, [&](int64_t tap, int64_t in_pixel) {
-                for (int64_t c = 0; c < depth; ++c) {
-                  const Sum<T> factor =
-                      Load(image[in_pixel * in.pixel +
-                                 (group * depth + c) * in.channel]);
-                  const T* weights =
-                      filter + (tap * depth + c) * g.output_channels + first;
-                  for (int64_t i = 0; i < count; ++i) {
-                    sum[i] += factor * Load(weights[i]);
-                  }
-                }
-              });
-              for (int64_t i = 0; i < count; ++i) {
-                if (epilogue.scale) sum[i] *= Load(epilogue.scale[first + i]);
-                if (epilogue.bias) sum[i] += Load(epilogue.bias[first + i]);
-                pixel[(first + i) * out.channel] = Store<T>(
-                    Activate<T>(epilogue.activation, Value<T>(sum[i])));
-              }
-            }
-          }
-        }
-      });
-  return Result::kOk;
+  if (geometry.output_size() == 0) return Result::kOk;
+  return Correlation<T>(geometry, false)
+      .Run(input, filter, epilogue, output, runner);
 }
 
 template <typename T>
 Result InputGradient(const ConvGeometry& geometry, const T* filter,
                      const T* output_backprop, T* input_backprop,
                      TaskRunner* runner) {
-  const ConvGeometry& g = geometry;
-  if (g.input_size() == 0) return Result::kOk;
-  const Steps in(g.layout, g.input_channels, g.input_pixels());
-  const Steps out(g.layout, g.output_channels, g.output_pixels());
-  const int64_t depth = g.input_channels_per_group();
-  const int64_t width = g.output_channels_per_group();
-  const int64_t rows = g.dim[0].input * g.dim[1].input;
-  runner->Run(
-      g.batch * rows,
-      g.dim[2].input * g.filter_taps() * depth * g.output_channels,
-      [&](int64_t task) {
-        const T* image = output_backprop + task / rows * out.batch;
-        const int64_t row = task % rows;
-        for (int64_t x = 0; x < g.dim[2].input; ++x) {
-          const int64_t position[3] = {row / g.dim[1].input,
-                                       row % g.dim[1].input, x};
-          T* pixel = input_backprop + task / rows * in.batch +
-                     (row * g.dim[2].input + x) * in.pixel;
-          for (int64_t group = 0; group < g.groups; ++group) {
-            for (int64_t c = 0; c < depth; c += kBlock) {
-              const int64_t count = std::min(kBlock, depth - c);
-              Sum<T> sum[kBlock] = {};
-              ForEachTapBackward(
-                  g, position, [&](int64_t tap, int64_t out_pixel) {
-                    for (int64_t i = 0; i < count; ++i) {
-                      const T* weights =
-                          filter + (tap * depth + c + i) * g.output_channels +
-                          group * width;
-                      const T* gradient = image + out_pixel * out.pixel +
-                                          group * width * out.channel;
-                      for (int64_t o = 0; o < width; ++o) {
-                        sum[i] +=
-                            Load(gradient[o * out.channel]) * Load(weights[o]);
-                      }
-                    }
-                  });
-              for (int64_t i = 0; i < count; ++i) {
-                pixel[(group * depth + c + i) * in.channel] = Store<T>(sum[i]);
-              }
-            }
-          }
-        }
-      });
-  return Result::kOk;
+  if (geometry.input_size() == 0) return Result::kOk;
+  return Correlation<T>(geometry, true)
+      .Run(output_backprop, filter, {}, input_backprop, runner);
 }
 
 template <typename T>
 Result FilterGradient(const ConvGeometry& geometry, const T* input,
                       const T* output_backprop, T* filter_backprop,
                       TaskRunner* runner) {
-  const ConvGeometry& g = geometry;
-  if (g.filter_size() == 0) return Result::kOk;
-  const Steps in(g.layout, g.input_channels, g.input_pixels());
-  const Steps out(g.layout, g.output_channels, g.output_pixels());
-  const int64_t depth = g.input_channels_per_group();
-  const int64_t width = g.output_channels_per_group();
-  const int64_t blocks = (width + kBlock - 1) / kBlock;
-  // A task makes a block of output channels of one input channel's filter, for
-  // all taps of a row of the filter.
-  const int64_t taps = g.dim[2].filter;
-  runner->Run(
-      g.filter_taps() / taps * g.input_channels * blocks,
-      taps * g.batch * g.output_pixels() * kBlock, [&](int64_t task) {
-        const int64_t o = task % blocks * kBlock;
-        const int64_t channel = task / blocks % g.input_channels;
-        const int64_t filter_row = task / blocks / g.input_channels;
-        const int64_t count = std::min(kBlock, width - o);
-        const int64_t first = channel / depth * width + o;
-        const int64_t first_y = filter_row % g.dim[1].filter;
-        const int64_t first_z = filter_row / g.dim[1].filter;
-        for (int64_t w = 0; w < taps; ++w) {
-          Sum<T> sum[kBlock] = {};
-          for (int64_t n = 0; n < g.batch; ++n) {
-            for (int64_t pixel = 0; pixel < g.output_pixels(); ++pixel) {
-              const int64_t row = pixel / g.dim[2].output;
-              const int64_t z = row / g.dim[1].output * g.dim[0].stride -
-                                g.dim[0].pad_before +
-                                first_z * g.dim[0].dilation;
-              const int64_t y = row % g.dim[1].output * g.dim[1].stride -
-                                g.dim[1].pad_before +
-                                first_y * g.dim[1].dilation;
-              const int64_t x = pixel % g.dim[2].output * g.dim[2].stride -
-                                g.dim[2].pad_before + w * g.dim[2].dilation;
-              if (z < 0 || z >= g.dim[0].input || y < 0 ||
-                  y >= g.dim[1].input || x < 0 || x >= g.dim[2].input) {
-                continue;
-              }
-              const int64_t in_pixel =
-                  (z * g.dim[1].input + y) * g.dim[2].input + x;
-              const Sum<T> factor =
-                  Load(input[n * in.batch + in_pixel * in.pixel +
-                             channel * in.channel]);
-              const T* gradient = output_backprop + n * out.batch +
-                                  pixel * out.pixel + first * out.channel;
-              for (int64_t i = 0; i < count; ++i) {
-                sum[i] += factor * Load(gradient[i * out.channel]);
-              }
-            }
-          }
-          T* weights = filter_backprop +
-                       ((filter_row * taps + w) * depth + channel % depth) *
-                           g.output_channels +
-                       first;
-          for (int64_t i = 0; i < count; ++i) weights[i] = Store<T>(sum[i]);
-        }
-      });
-  return Result::kOk;
+  if (geometry.filter_size() == 0) return Result::kOk;
+  if (geometry.output_size() == 0) {
+    std::memset(filter_backprop, 0, geometry.filter_size() * sizeof(T));
+    return Result::kOk;
+  }
+  return FilterGradientPass<T>(geometry).Run(input, output_backprop,
+                                             filter_backprop, runner);
 }
 
 #define INSTANTIATE(T)                                                       \

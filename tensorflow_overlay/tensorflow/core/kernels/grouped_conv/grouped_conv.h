@@ -29,13 +29,9 @@ limitations under the License.
 #include <functional>
 
 #include "tensorflow/core/kernels/grouped_conv/geometry.h"
+#include "tensorflow/core/kernels/grouped_conv/types.h"
 
 namespace grouped_conv {
-
-// IEEE 754 binary16, as Eigen::half stores it. Arithmetic is in float.
-struct Half {
-  uint16_t bits;
-};
 
 // Runs tasks on the caller's threads.
 class TaskRunner {
@@ -48,8 +44,6 @@ class TaskRunner {
   virtual void Run(int64_t count, int64_t cycles_per_task,
                    const std::function<void(int64_t)>& task) = 0;
 };
-
-enum class Activation { kNone, kRelu, kRelu6, kElu };
 
 // What is applied to each output while it is written:
 // activation(scale[channel] * convolution + bias[channel]).

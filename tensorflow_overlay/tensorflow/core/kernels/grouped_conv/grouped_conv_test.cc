@@ -387,7 +387,14 @@ TEST(GroupedConvTest, ChosenProblems) {
         // One layer of each class of channels per group.
         "g32mb2ic32oc32ih12kh3ph1", "g32mb1ic64oc128ih9kh3ph1",
         "g32mb2ic128oc128ih10kh3ph1", "g16ic128oc128ih9kh3ph1sh2",
-        "g3mb2ic240oc240ih5", "g4ic192oc192ih1iw40kh1kw16pw8"}) {
+        "g3mb2ic240oc240ih5", "g4ic192oc192ih1iw40kh1kw16pw8",
+        // What does not fit scratch memory whole: channels, taps of a row, rows
+        // of the filter, the image's width, the window's.
+        "mb2ic20000oc5ih1iw2", "mb2ic3oc20000ih1iw9kh1kw3sw7",
+        "ic4oc4ih1iw9000kh1kw8990", "g2ic4oc4ih62kh60", "ic64oc3ih2iw5000kw3",
+        "g20ic40oc20ih3iw5000kw2_cf", "ic2oc2ih1iw200000kh1kw2dw190000",
+        // Strides beyond the window and the input.
+        "mb2ic3oc5ih9kh3sh100sw4ph2", "g16ic32oc32ih4iw30kh1sw30"}) {
     TestProblem(problem, &random);
   }
 }

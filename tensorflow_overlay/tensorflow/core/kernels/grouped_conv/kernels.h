@@ -22,7 +22,7 @@ limitations under the License.
 
 #include <cstdint>
 
-#include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+#include "tensorflow/core/kernels/grouped_conv/types.h"
 
 namespace grouped_conv {
 
@@ -72,25 +72,22 @@ struct Tile {
   bool accumulate;
 };
 
-// Elements of a tensor with index (n, t, l) and, in scratch, their copy. In
-// scratch, neighbours in l are neighbours in memory.
-template <typename T, typename S>
-struct Block {
-  T* tensor;
+// How elements of a tensor with index (n, t, l) lie there and in scratch, where
+// neighbours in l are neighbours in memory.
+struct Mapping {
   int64_t tensor_step[3];
-  S* scratch;
   int64_t scratch_step[2];
   int64_t size[3];
 };
 
-// Applied by Unpack, where not null. Arrays are in scratch, with the steps of
-// the block's scratch but for `step`[0..1].
+// What Unpack applies, where not null, with element (n, t, l)'s values at
+// n * step[0] + t * step[1] + l.
 template <typename T>
 struct ScratchEpilogue {
-  const Sum<T>* scale;
-  const Sum<T>* bias;
-  int64_t step[2];
-  Activation activation;
+  const Sum<T>* scale = nullptr;
+  const Sum<T>* bias = nullptr;
+  int64_t step[2] = {0, 0};
+  Activation activation = Activation::kNone;
 };
 
 constexpr int kMaxVectors = 4;  // Of a tile.
@@ -105,11 +102,10 @@ struct Kernels {
   // How many rows a tile of so many vectors, less 1, should have at most.
   int max_rows[kMaxVectors];
   void (*multiply[kNumOperands][kMaxVectors][kMaxRows])(const Tile<Sum<T>>&);
-  // Copies a block from the tensor to scratch.
-  void (*pack)(const Block<const T, Sum<T>>& block);
-  // Copies a block from scratch to the tensor.
-  void (*unpack)(const Block<T, const Sum<T>>& block,
-                 const ScratchEpilogue<T>& epilogue);
+  void (*pack)(const Mapping& mapping, const T* tensor, Sum<T>* scratch);
+  // Reads whole vectors from scratch, whatever the size of l.
+  void (*unpack)(const Mapping& mapping, const Sum<T>* scratch,
+                 const ScratchEpilogue<T>& epilogue, T* tensor);
 };
 
 // The kernels for this machine's best instruction set, or for that which the

@@ -13,6 +13,11 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
+#ifdef __x86_64__
+
+#pragma GCC target("avx2,fma")
 #define GROUPED_CONV_ISA avx2
 #define GROUPED_CONV_VECTOR_BYTES 32
 #include "tensorflow/core/kernels/grouped_conv/kernels_impl.h"
+
+#endif  // __x86_64__

@@ -14,8 +14,8 @@ limitations under the License.
 ==============================================================================*/
 
 // The kernels of kernels.h, compiled once for each instruction set: a file that
-// includes this defines GROUPED_CONV_ISA, the namespace they shall be in, and
-// GROUPED_CONV_VECTOR_BYTES.
+// includes this selects one, and defines GROUPED_CONV_ISA, the namespace they
+// shall be in, and GROUPED_CONV_VECTOR_BYTES.
 //
 // Everything here must have internal linkage or be in that namespace, and no
 // header with inline functions may be included: the linker could otherwise pick
@@ -25,7 +25,7 @@ limitations under the License.
 
 #include "tensorflow/core/kernels/grouped_conv/kernels.h"
 
-#ifdef __AVX__
+#if GROUPED_CONV_VECTOR_BYTES > 16
 #include <immintrin.h>
 #endif
 
@@ -72,14 +72,15 @@ void Multiply(const Tile<S>& tile) {
   constexpr int kLanes = Simd<S>::kLanes;
   // Rows are addressed in fours, from few enough pointers for the registers.
   constexpr int kQuads = (kRows + 3) / 4;
+  S* const sums = tile.sum;
+  const int64_t sum_row = tile.sum_row;
   Vector sum[kRows][kVectorCount];
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int o = 0; o < kVectorCount; ++o) {
-      sum[i][o] = tile.accumulate
-                      ? Load(tile.sum + i * tile.sum_row + o * kLanes)
-                      : Vector{};
+      sum[i][o] =
+          tile.accumulate ? Load(sums + i * sum_row + o * kLanes) : Vector{};
     }
   }
   const int64_t x_row = tile.x_row;
@@ -129,7 +130,7 @@ void Multiply(const Tile<S>& tile) {
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int o = 0; o < kVectorCount; ++o) {
-      Store(sum[i][o], tile.sum + i * tile.sum_row + o * kLanes);
+      Store(sum[i][o], sums + i * sum_row + o * kLanes);
     }
   }
 }
@@ -296,21 +297,20 @@ GROUPED_CONV_INLINE int64_t WholeSteps(int64_t count, int64_t step) {
 }
 
 template <typename T>
-void Pack(const Block<const T, Sum<T>>& block) {
+void Pack(const Mapping& mapping, const T* tensor, Sum<T>* scratch) {
   using S = Sum<T>;
   using Vector = typename Simd<S>::Vector;
   constexpr int kLanes = Simd<S>::kLanes;
   constexpr int kChunk = Simd<S>::kChunk;
-  const int64_t* step = block.tensor_step;
-  const int64_t* size = block.size;
+  const int64_t* step = mapping.tensor_step;
+  const int64_t* size = mapping.size;
   const bool rows = SameSize<T>() && step[2] == 1;
   const bool columns = SameSize<T>() && step[1] == 1 && !rows;
   const int64_t vector_l = rows || columns ? WholeSteps(size[2], kLanes) : 0;
   const int64_t vector_t = columns ? WholeSteps(size[1], kChunk) : size[1];
-  for (int64_t n = 0; n < size[0]; ++n) {
-    const T* tensor = block.tensor + n * step[0];
-    S* scratch = block.scratch + n * block.scratch_step[0];
-    const int64_t row = block.scratch_step[1];
+  const int64_t row = mapping.scratch_step[1];
+  for (int64_t n = 0; n < size[0];
+       ++n, tensor += step[0], scratch += mapping.scratch_step[0]) {
     if (rows) {
       for (int64_t t = 0; t < size[1]; ++t) {
         const S* from = reinterpret_cast<const S*>(tensor + t * step[1]);
@@ -374,16 +374,16 @@ GROUPED_CONV_INLINE Simd<uint32_t>::Vector Activate<uint32_t>(
 }
 
 template <typename T>
-void Unpack(const Block<T, const Sum<T>>& block,
-            const ScratchEpilogue<T>& epilogue) {
+void Unpack(const Mapping& mapping, const Sum<T>* scratch,
+            const ScratchEpilogue<T>& epilogue, T* tensor) {
   using S = Sum<T>;
   using Vector = typename Simd<S>::Vector;
   constexpr int kLanes = Simd<S>::kLanes;
   constexpr int kChunk = Simd<S>::kChunk;
-  const int64_t* step = block.tensor_step;
-  const int64_t* size = block.size;
-  const auto finish = [&](const S* scratch, int64_t n, int64_t t, int64_t l) {
-    Vector value = Load(scratch + t * block.scratch_step[1] + l);
+  const int64_t* step = mapping.tensor_step;
+  const int64_t* size = mapping.size;
+  const auto finish = [&](int64_t n, int64_t t, int64_t l) {
+    Vector value = Load(scratch + t * mapping.scratch_step[1] + l);
     const int64_t i = n * epilogue.step[0] + t * epilogue.step[1] + l;
     if (epilogue.scale) value *= Load(epilogue.scale + i);
     if (epilogue.bias) value += Load(epilogue.bias + i);
@@ -391,15 +391,14 @@ void Unpack(const Block<T, const Sum<T>>& block,
   };
   const bool rows = SameSize<T>() && step[2] == 1;
   const bool columns = SameSize<T>() && step[1] == 1 && !rows;
-  for (int64_t n = 0; n < size[0]; ++n) {
-    T* tensor = block.tensor + n * step[0];
-    const S* scratch = block.scratch + n * block.scratch_step[0];
+  for (int64_t n = 0; n < size[0];
+       ++n, tensor += step[0], scratch += mapping.scratch_step[0]) {
     for (int64_t l = 0; l < size[2]; l += kLanes) {
       const bool whole = l + kLanes <= size[2];
       int64_t t = 0;
       if (rows && whole) {
         for (; t < size[1]; ++t) {
-          Store<S>(finish(scratch, n, t, l),
+          Store<S>(finish(n, t, l),
                    reinterpret_cast<S*>(tensor + t * step[1] + l));
         }
       } else if (columns && whole) {
@@ -407,7 +406,7 @@ void Unpack(const Block<T, const Sum<T>>& block,
           Vector v[kChunk];
 #pragma GCC unroll 4
           for (int i = 0; i < kChunk; ++i) {
-            v[i] = finish(scratch, n, t + i, l);
+            v[i] = finish(n, t + i, l);
           }
           TransposeChunks<S>(v);
           S* to = reinterpret_cast<S*>(tensor + t + l * step[2]);
@@ -419,7 +418,7 @@ void Unpack(const Block<T, const Sum<T>>& block,
       }
       for (; t < size[1]; ++t) {
         S values[kLanes];
-        Store<S>(finish(scratch, n, t, l), values);
+        Store<S>(finish(n, t, l), values);
         T* to = tensor + t * step[1] + l * step[2];
         const int64_t count = whole ? kLanes : size[2] - l;
         for (int64_t i = 0; i < count; ++i) {
@@ -434,7 +433,7 @@ void Unpack(const Block<T, const Sum<T>>& block,
 
 // With 32 registers a tile of 2 vectors and 14 rows fits, with 16 one of 2 and
 // 6: sums, a vector of each w, and one x.
-#ifdef __AVX512F__
+#if GROUPED_CONV_VECTOR_BYTES == 64
 constexpr int kMaxRowsOf[kMaxVectors] = {14, 14, 9, 6};
 #else
 constexpr int kMaxRowsOf[kMaxVectors] = {12, 6, 4, 3};

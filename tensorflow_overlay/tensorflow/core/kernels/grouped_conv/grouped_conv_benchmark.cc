@@ -1,0 +1,193 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// Times the passes of grouped convolutions, float, for problem strings given as
+// arguments (see problem_string.h) or a few layers of known networks:
+//   grouped_conv_benchmark [--threads=N] [--seconds=S] [problem...]
+// Prints GFLOP/s of the fastest and of the median run.
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+#include "tensorflow/core/kernels/grouped_conv/problem_string.h"
+
+namespace grouped_conv {
+namespace {
+
+const char* const kLayers[] = {
+    "g32mb8ic128oc128ih56kh3ph1",               // ResNeXt-50 32x4d
+    "g32mb8ic256oc256ih28kh3ph1",               //
+    "g32mb8ic512oc512ih14kh3ph1",               //
+    "g32mb8ic1024oc1024ih7kh3ph1",              //
+    "g32mb8ic256oc256ih56kh3sh2ph1",            //
+    "g64mb8ic256oc256ih56kh3ph1",               // ResNeXt-101 64x4d
+    "g3mb8ic240oc240ih28",                      // ShuffleNet
+    "g9mb8ic216oc216ih28kh3ph1",                // RegNetX-400MF
+    "g144mb8ic144oc144ih56kh3ph1",              // depthwise
+    "g240mb8ic240oc240ih28kh5ph2",              //
+    "g16mb4ic768oc768ih1iw500kh1kw128ph0pw64",  // wav2vec 2.0
+    "g16mb6ic64oc64id8ih56kd3kh3pd1ph1",        // ResNeXt-3D
+    "g16mb6ic256oc256id4ih28kd3kh3pd1ph1",      //
+};
+
+// Runs tasks on the calling thread and on threads of its own.
+class ThreadRunner : public TaskRunner {
+ public:
+  explicit ThreadRunner(int num_threads) {
+    for (int i = 1; i < num_threads; ++i) {
+      threads_.emplace_back([this] { Loop(); });
+    }
+  }
+  ~ThreadRunner() override {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      stop_ = true;
+    }
+    start_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  int num_threads() const override {
+    return static_cast<int>(threads_.size()) + 1;
+  }
+  void Run(int64_t count, int64_t,
+           const std::function<void(int64_t)>& task) override {
+    std::unique_lock<std::mutex> lock(mutex_);
+    task_ = &task;
+    next_ = 0;
+    count_ = count;
+    start_.notify_all();
+    Work(&lock);
+    done_.wait(lock, [this] { return running_ == 0; });
+  }
+
+ private:
+  void Work(std::unique_lock<std::mutex>* lock) {
+    ++running_;
+    while (next_ < count_) {
+      const int64_t i = next_++;
+      lock->unlock();
+      (*task_)(i);
+      lock->lock();
+    }
+    if (--running_ == 0) done_.notify_all();
+  }
+  void Loop() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (;;) {
+      start_.wait(lock, [this] { return stop_ || next_ < count_; });
+      if (stop_) return;
+      Work(&lock);
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable start_;
+  std::condition_variable done_;
+  const std::function<void(int64_t)>* task_ = nullptr;
+  int64_t next_ = 0;
+  int64_t count_ = 0;
+  int running_ = 0;
+  bool stop_ = false;
+  std::vector<std::thread> threads_;
+};
+
+void Time(const char* text, double seconds, TaskRunner* runner) {
+  ConvProblem problem;
+  ConvGeometry g;
+  std::string error;
+  if (!ParseProblem(text, &problem) || !MakeGeometry(problem, &g, &error)) {
+    std::printf("%s: not a problem. %s\n", text, error.c_str());
+    return;
+  }
+  const auto random = [](int64_t size) {
+    std::vector<float> values(size);
+    for (float& value : values) value = std::rand() % 256 / 128.0f - 1;
+    return values;
+  };
+  std::vector<float> input = random(g.input_size());
+  std::vector<float> filter = random(g.filter_size());
+  std::vector<float> output = random(g.output_size());
+  const double flops =
+      2.0 * g.output_size() * g.filter_taps() * g.input_channels_per_group();
+  std::printf("%-42s", text);
+  const std::function<void()> passes[] = {
+      [&] {
+        Forward<float>(g, input.data(), filter.data(), {}, output.data(),
+                       runner);
+      },
+      [&] {
+        InputGradient<float>(g, filter.data(), output.data(), input.data(),
+                             runner);
+      },
+      [&] {
+        FilterGradient<float>(g, input.data(), output.data(), filter.data(),
+                              runner);
+      }};
+  for (const auto& pass : passes) {
+    std::vector<double> times;
+    double total = 0;
+    pass();
+    while (total < seconds || times.size() < 3) {
+      const auto start = std::chrono::steady_clock::now();
+      pass();
+      times.push_back(std::chrono::duration<double>(
+                          std::chrono::steady_clock::now() - start)
+                          .count());
+      total += times.back();
+    }
+    std::sort(times.begin(), times.end());
+    std::printf("  %7.1f %7.1f", flops / times[0] / 1e9,
+                flops / times[times.size() / 2] / 1e9);
+    std::fflush(stdout);
+  }
+  std::printf("\n");
+}
+
+}  // namespace
+}  // namespace grouped_conv
+
+int main(int argc, char** argv) {
+  int threads = 1;
+  double seconds = 0.3;
+  std::vector<const char*> problems;
+  for (int i = 1; i < argc; ++i) {
+    if (std::strncmp(argv[i], "--threads=", 10) == 0) {
+      threads = std::atoi(argv[i] + 10);
+    } else if (std::strncmp(argv[i], "--seconds=", 10) == 0) {
+      seconds = std::atof(argv[i] + 10);
+    } else {
+      problems.push_back(argv[i]);
+    }
+  }
+  if (problems.empty()) {
+    problems.assign(std::begin(grouped_conv::kLayers),
+                    std::end(grouped_conv::kLayers));
+  }
+  std::printf("%-42s  %15s  %15s  %15s\n", "GFLOP/s (fastest, median)",
+              "forward", "input gradient", "filter gradient");
+  grouped_conv::ThreadRunner runner(threads);
+  for (const char* problem : problems) {
+    grouped_conv::Time(problem, seconds, &runner);
+  }
+}
