@@ -8,7 +8,6 @@ load("//:release.bzl", "COPTS", "STOCK")
 
 package(default_visibility = ["//visibility:public"])
 
-# Named as TensorFlow names its kernels that are libraries of their own.
 # libtensorflow_framework.so.2. Bazel would have the kernels look in its own
 # folders for a library that it knows as one; they are to find it where the wheel
 # has it, so Bazel only hands it to the linker.
@@ -22,6 +21,8 @@ cc_binary(
     linkopts = [
         "$(location %s)" % FRAMEWORK,
         "-Wl,-rpath,$$ORIGIN/../..",
+        # The linker would otherwise put its output's path in.
+        "-Wl,-soname,libtfkernel_grouped_conv.so",
         "-Wl,--no-undefined",
         "-Wl,--wrap=memcpy",
         "-Wl,-z,relro,-z,now",
@@ -62,4 +63,15 @@ unpacked_wheel(
     name = "installed",
     python = STOCK + "//:env/bin/python",
     wheel = ":wheel",
+)
+
+# What tests compare the wheel with.
+exports_files([
+    "overlay",
+    "patches/series",
+])
+
+filegroup(
+    name = "patches",
+    srcs = glob(["patches/*.patch"]),
 )

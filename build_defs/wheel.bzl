@@ -55,9 +55,9 @@ patched_tree = rule(
 )
 
 def _rebuilt_wheel_impl(ctx):
-    wheel = ctx.actions.declare_file(ctx.label.name + ".whl")
-    name = ctx.actions.declare_file(ctx.label.name + ".name.txt")
-    report = ctx.actions.declare_file(ctx.label.name + ".report.txt")
+    wheel = ctx.outputs.wheel
+    name = ctx.outputs.file_name
+    report = ctx.outputs.report
     arguments = ctx.actions.args()
     arguments.add("-B")
     arguments.add(ctx.file._tool)
@@ -123,6 +123,11 @@ rebuilt_wheel = rule(
             default = Label("//build_defs:pack_wheel.py"),
             allow_single_file = True,
         ),
+    },
+    outputs = {
+        "wheel": "%{name}.whl",
+        "file_name": "%{name}.name.txt",
+        "report": "%{name}.report.txt",
     },
     doc = "A wheel with files replaced and added, under a local version.",
 )
