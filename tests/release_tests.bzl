@@ -1,0 +1,72 @@
+"""The tests that see a rebuilt wheel from outside."""
+
+load("//build_defs:wheel.bzl", "python_test")
+
+# Upstream tests that the wheel itself carries and that use convolutions, with
+# the cases that do where others do not.
+_UPSTREAM_TESTS = {
+    "keras_image_model_correctness_test": [],
+    "distribute_strategy_test": [
+        "test_fit_with_dictionary_in_the_dataset",
+        "TestDistributionStrategyWithMultipleAddLossAndMetricCalls",
+    ],
+}
+
+def release_tests(name, stock):
+    """Declares the tests of one release and, as `name`, a suite of them.
+
+    `//...` leaves them out: it would fetch every release that is pinned.
+
+    Args:
+      name: of the release's repository.
+      stock: name of the repository of its official wheel.
+    """
+    release = "@%s//:" % name
+    official = "@%s//:" % stock
+    tests = {
+        "wheel_test": dict(
+            data = [release + "patches"],
+            file_env = {
+                official + "official.txt": "OFFICIAL_NAME",
+                official + "official.whl": "OFFICIAL_WHEEL",
+                release + "overlay": "OVERLAY",
+                release + "patches/series": "SERIES",
+                release + "wheel.name.txt": "REBUILT_NAME",
+                release + "wheel.whl": "REBUILT_WHEEL",
+            },
+        ),
+        "install_test": dict(
+            file_env = {
+                official + "official": "OFFICIAL",
+                release + "wheel.name.txt": "REBUILT_NAME",
+                release + "wheel.whl": "REBUILT_WHEEL",
+            },
+        ),
+        "stock_identity_test": dict(
+            data = ["dense_outputs.py"],
+            file_env = {
+                official + "official": "OFFICIAL",
+                release + "installed": "INSTALLED",
+            },
+        ),
+    }
+    for upstream, cases in _UPSTREAM_TESTS.items():
+        tests["upstream_" + upstream] = dict(
+            args = ["tensorflow.python.keras.distribute." + upstream] + cases,
+            main = "upstream_test.py",
+            path = [release + "installed"],
+        )
+    for test, attributes in tests.items():
+        python_test(
+            name = "%s_%s" % (name, test),
+            environment = official + "env/pyvenv.cfg",
+            main = attributes.pop("main", test + ".py"),
+            tags = ["manual"] + attributes.pop("tags", []),
+            **attributes
+        )
+    native.test_suite(
+        name = name,
+        tests = ["%s_%s" % (name, test) for test in tests],
+        # For `bazel test //...`, which expands suites.
+        tags = ["manual"],
+    )

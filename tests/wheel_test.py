@@ -1,0 +1,180 @@
+"""Tests of the rebuilt wheel as a file: what it holds, and what it says of itself."""
+
+import base64
+import csv
+import email
+import hashlib
+import os
+import pathlib
+import re
+import tempfile
+import zipfile
+
+from absl.testing import absltest
+from auditwheel.policy import WheelPolicies
+from auditwheel.wheel_abi import analyze_wheel_abi
+from elftools.elf.elffile import ELFFile
+
+LIBRARY = "tensorflow/core/kernels/libtfkernel_grouped_conv.so"
+
+OFFICIAL_NAME = pathlib.Path(os.environ["OFFICIAL_NAME"]).read_text().strip()
+REBUILT_NAME = pathlib.Path(os.environ["REBUILT_NAME"]).read_text().strip()
+
+
+def patches():
+    """Returns the paths of the release's patches, as its series names them."""
+    series = pathlib.Path(os.environ["SERIES"])
+    return [series.parent / name for name in series.read_text().split()]
+
+
+def parts(wheel_name):
+    """Returns distribution, version and compatibility tag of a wheel's name."""
+    distribution, version, tag = wheel_name[: -len(".whl")].split("-", 2)
+    return distribution, version, tag
+
+
+class WheelTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.official = self.enter_context(zipfile.ZipFile(os.environ["OFFICIAL_WHEEL"]))
+        self.rebuilt = self.enter_context(zipfile.ZipFile(os.environ["REBUILT_WHEEL"]))
+        self.official_info, self.rebuilt_info = (
+            "%s-%s.dist-info/" % parts(name)[:2] for name in (OFFICIAL_NAME, REBUILT_NAME)
+        )
+
+    def elf(self):
+        """Returns the library, for pyelftools."""
+        return ELFFile(self.enter_context(self.rebuilt.open(LIBRARY)))
+
+    def test_record_has_every_file_with_its_hash_and_size(self):
+        record_path = self.rebuilt_info + "RECORD"
+        rows = list(csv.reader(self.rebuilt.read(record_path).decode().splitlines()))
+        found = []
+        for path in self.rebuilt.namelist():
+            digest = hashlib.sha256()
+            size = 0
+            with self.rebuilt.open(path) as stream:
+                for block in iter(lambda stream=stream: stream.read(1 << 20), b""):
+                    digest.update(block)
+                    size += len(block)
+            code = base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=")
+            found.append([path, "sha256=" + code, str(size)])
+        # A file cannot hold its own hash.
+        found = [[row[0], "", ""] if row[0] == record_path else row for row in found]
+        self.assertCountEqual(rows, found)
+        self.assertLen(set(self.rebuilt.namelist()), len(rows), "a path is there twice")
+
+    def test_name_version_and_tag_agree(self):
+        distribution, version, tag = parts(REBUILT_NAME)
+        official_distribution, official_version, _ = parts(OFFICIAL_NAME)
+        metadata = email.message_from_bytes(self.rebuilt.read(self.rebuilt_info + "METADATA"))
+        wheel = email.message_from_bytes(self.rebuilt.read(self.rebuilt_info + "WHEEL"))
+
+        self.assertEqual(distribution, official_distribution)
+        self.assertEqual(metadata["Name"].replace("-", "_"), distribution)
+        self.assertEqual(metadata["Version"], version)
+        self.assertRegex(version, "^%s\\+[a-z0-9.]+$" % re.escape(official_version))
+        self.assertEqual(wheel.get_all("Tag"), [tag])
+
+    def test_metadata_differs_from_the_official_in_the_version_alone(self):
+        official, rebuilt = (
+            archive.read(info + "METADATA").decode().splitlines()
+            for archive, info in (
+                (self.official, self.official_info),
+                (self.rebuilt, self.rebuilt_info),
+            )
+        )
+        self.assertLen(rebuilt, len(official))
+        different = [lines for lines in zip(official, rebuilt) if lines[0] != lines[1]]
+        expected = tuple("Version: " + parts(name)[1] for name in (OFFICIAL_NAME, REBUILT_NAME))
+        self.assertEqual(different, [expected])
+
+    def test_differs_in_the_files_that_patches_and_overlay_name_alone(self):
+        overlay = pathlib.Path(os.path.realpath(os.environ["OVERLAY"]))
+        new_modules = {
+            path.relative_to(overlay).as_posix()
+            for path in overlay.glob("**/*.py")
+            if not path.name.endswith("_test.py")
+        }
+        patched = set()
+        for patch in patches():
+            patched.update(re.findall(r"^\+\+\+ b/(.*)$", patch.read_text(), re.MULTILINE))
+
+        def contents(archive, info):
+            """Returns size and checksum of each file outside of dist-info, by path."""
+            return {
+                entry.filename: (entry.file_size, entry.CRC)
+                for entry in archive.infolist()
+                if not entry.filename.startswith(info)
+            }
+
+        official = contents(self.official, self.official_info)
+        rebuilt = contents(self.rebuilt, self.rebuilt_info)
+        self.assertEmpty(official.keys() - rebuilt.keys())
+        self.assertEqual(rebuilt.keys() - official.keys(), new_modules | {LIBRARY})
+        changed = {path for path in official if official[path] != rebuilt[path]}
+        self.assertEqual(changed, patched)
+
+        def names(archive, info):
+            return {path[len(info) :] for path in archive.namelist() if path.startswith(info)}
+
+        official_names = names(self.official, self.official_info)
+        self.assertEqual(names(self.rebuilt, self.rebuilt_info), official_names | {"NOTICE"})
+
+    def test_unchanged_files_keep_permissions(self):
+        for entry in self.official.infolist():
+            if not entry.filename.startswith(self.official_info):
+                rebuilt = self.rebuilt.getinfo(entry.filename)
+                self.assertEqual(rebuilt.external_attr, entry.external_attr, entry.filename)
+
+    def test_keeps_the_licence_and_gives_notice_of_every_patch(self):
+        self.assertEqual(
+            self.rebuilt.read(self.rebuilt_info + "LICENSE"),
+            self.official.read(self.official_info + "LICENSE"),
+        )
+        notice = self.rebuilt.read(self.rebuilt_info + "NOTICE").decode()
+        self.assertIn(OFFICIAL_NAME, notice)
+        self.assertIn(LIBRARY, notice)
+        for patch in patches():
+            self.assertIn(patch.name, notice)
+            for path in re.findall(r"^\+\+\+ b/(.*)$", patch.read_text(), re.MULTILINE):
+                self.assertIn("\n  %s\n" % path, notice)
+
+    def test_auditwheel_finds_the_tag_true(self):
+        with tempfile.TemporaryDirectory() as folder:
+            wheel = os.path.join(folder, REBUILT_NAME)
+            os.symlink(os.path.realpath(os.environ["REBUILT_WHEEL"]), wheel)
+            policies = WheelPolicies()
+            judged = analyze_wheel_abi(policies, wheel, frozenset()).overall_tag
+        claimed = parts(REBUILT_NAME)[2].rpartition("-")[2]
+        # The older a policy's glibc, the higher its priority.
+        self.assertGreaterEqual(
+            policies.get_policy_by_name(judged)["priority"],
+            policies.get_policy_by_name(claimed)["priority"],
+            "auditwheel finds %s true, the wheel claims %s" % (judged, claimed),
+        )
+
+    def test_library_finds_tensorflow_relative_to_itself(self):
+        dynamic = self.elf().get_section_by_name(".dynamic")
+        needed, run_paths = [], []
+        for tag in dynamic.iter_tags():
+            if tag.entry.d_tag == "DT_NEEDED":
+                needed.append(tag.needed)
+            elif tag.entry.d_tag in ("DT_RPATH", "DT_RUNPATH"):
+                run_paths.append(getattr(tag, "rpath", None) or tag.runpath)
+        self.assertEqual(run_paths, ["$ORIGIN/../.."])
+        framework = [name for name in needed if "tensorflow" in name]
+        self.assertLen(framework, 1)
+        folder = os.path.normpath(os.path.join(os.path.dirname(LIBRARY), "../.."))
+        self.assertIn(folder + "/" + framework[0], self.rebuilt.namelist())
+
+    def test_library_tells_nothing_of_where_it_was_built(self):
+        library = self.rebuilt.read(LIBRARY)
+        paths = re.findall(
+            rb"/(?:home|root|tmp|usr|var|opt|proc)/[^\0]*|[^\0]*bazel-out[^\0]*", library
+        )
+        self.assertEqual(paths, [])
+
+
+if __name__ == "__main__":
+    absltest.main()
