@@ -6,17 +6,21 @@
 #include <cstring>
 #include <new>
 
+extern "C" {
+
 // glibc 2.32: is the process known to have one thread? libstdc++ asks before it
 // counts references with atomic instructions.
-extern "C" __attribute__((visibility("hidden"))) char __libc_single_threaded =
-    0;
+__attribute__((visibility("hidden"))) char __libc_single_threaded = 0;
 
 // glibc 2.14 gave memcpy a new version; memmove has had one since 2.2.5. The
 // linker puts this in memcpy's place (--wrap).
-extern "C" __attribute__((visibility("hidden"))) void* __wrap_memcpy(
-    void* to, const void* from, size_t size) {
+__attribute__((visibility("hidden"))) void* __wrap_memcpy(void* to,
+                                                          const void* from,
+                                                          size_t size) {
   return std::memmove(to, from, size);
 }
+
+}  // extern "C"
 
 // C++14's sized deallocation, CXXABI 1.3.9.
 __attribute__((visibility("hidden"))) void operator delete(void* pointer,
