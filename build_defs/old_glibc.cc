@@ -22,12 +22,6 @@ __attribute__((visibility("hidden"))) void* __wrap_memcpy(void* to,
 
 }  // extern "C"
 
-// C++14's sized deallocation, CXXABI 1.3.9.
-__attribute__((visibility("hidden"))) void operator delete(void* pointer,
-                                                           size_t) noexcept {
-  ::operator delete(pointer);
-}
-
 namespace std {
 
 void __throw_bad_alloc() __attribute__((__noreturn__));
