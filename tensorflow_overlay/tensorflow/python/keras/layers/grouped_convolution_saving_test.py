@@ -172,7 +172,8 @@ class ServingTest(test.TestCase, parameterized.TestCase):
     y = model.predict(x)
     path = os.path.join(self.get_temp_dir(), 'serving')
     model.save(path, save_format='tf')
-    function = load.load(path).signatures['serving_default']
+    loaded = load.load(path)
+    function = loaded.signatures['serving_default']
     actual, = function(constant_op.constant(x)).values()
     self.assertAllClose(actual, y)
 
