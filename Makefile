@@ -1,13 +1,16 @@
 # The front door. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help wheel test demo lint format clean
+.PHONY: help wheel test demo lint format clean checkout refresh verify rebase pr
+
+# Which of the pinned releases a target is for.
+export DIST TF PYTHON_VERSION
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 wheel: ## Build the wheel into dist/ (DIST=tensorflow, TF=<version>, PYTHON_VERSION=3.7: another pinned release)
-	@DIST='$(DIST)' TF='$(TF)' PYTHON_VERSION='$(PYTHON_VERSION)' ci/make_wheel
+	@ci/make_wheel
 
 test: ## Run all tests
 	@ci/run_tests
@@ -21,5 +24,21 @@ lint: ## Check formatting and lint of all sources
 format: ## Format all sources
 	@ci/lint fix
 
-clean: ## Remove what was built (not the fetched releases)
-	rm -rf build dist bazel-*
+checkout: ## Make a git repository to edit the patches in (SRC=<clone of TensorFlow>: of its sources)
+	@python3 -B ci/checkout.py $(if $(SRC),--source '$(SRC)')
+
+refresh: ## Write the commits of the checkout back to patches/ and tensorflow_overlay/
+	@python3 -B ci/refresh.py
+
+verify: ## Check that all patches apply exactly and are as they should be
+	@python3 -B ci/verify.py
+
+rebase: ## Carry the patches over to another pinned release (TO=<version>)
+	@python3 -B ci/checkout.py --to '$(TO)'
+
+pr: ## Write a folder of patches to send upstream (SRC=<clone of TensorFlow>: with all that its tree needs)
+	@python3 -B ci/make_pr.py $(if $(SRC),--source '$(SRC)')
+
+clean: ## Remove what was built (not the fetched releases, nor the checkouts)
+	rm -rf dist bazel-*
+	find build -mindepth 1 -maxdepth 1 ! -name checkout -exec rm -rf {} +

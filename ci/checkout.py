@@ -46,8 +46,7 @@ def from_source(path, source, release):
     """Makes a checkout of a clone of TensorFlow's sources."""
     Repository(os.path.dirname(path)).run("clone", "-q", "--no-checkout", source, path)
     checkout = Repository(path)
-    base = checkout.commit("HEAD")
-    found = source_tree.known_release(checkout, base)
+    base, found = source_tree.unpatched(checkout)
     if found != release:
         raise Error("%s is %s, not %s" % (source, found, release))
     with patch_set.scratch_repository(checkout) as scratch:
@@ -103,10 +102,7 @@ def main():
             old = carried_over(made, version, to)
         else:
             from_wheel(made, version)
-        with patch_set.undisturbed():
-            if os.path.exists(path):
-                os.rename(path, os.path.join(folder, "replaced"))
-            os.rename(made, path)
+        patch_set.replace_folder(made, path)
     if to != version:
         rebase(path, old)
     checkout = Repository(path)

@@ -81,6 +81,14 @@ def write_file(path, data):
         stream.write(data)
 
 
+def replace_folder(new, old):
+    """Moves a folder to the place of another on the same file system, which goes away."""
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(old)) as folder, undisturbed():
+        if os.path.exists(old):
+            os.rename(old, os.path.join(folder, "old"))
+        os.rename(new, old)
+
+
 # Releases.
 
 
@@ -100,6 +108,15 @@ def pinned_version(**environment):
     return re.search(r"_(\d+(?:_\d+)+)_cp", repository).group(1).replace("_", ".")
 
 
+def release_file(release, name):
+    """Returns the text of a file that every release has beside its patches."""
+    path = os.path.join(PATCHES, release, name)
+    if not os.path.exists(path):
+        raise Error("there is no %s" % os.path.relpath(path, TOP))
+    with open(path, encoding="utf-8") as stream:
+        return stream.read()
+
+
 def official_wheel(version):
     """Returns the path of a pinned release's official wheel, fetching it if need be."""
     return run([os.path.join(TOP, "ci", "official_wheel")], TF=version)
@@ -117,6 +134,13 @@ def all_patches(release):
 def patches_of(release, form):
     """Returns the paths of a release's patches that apply to a form of its tree."""
     return [patch for patch in all_patches(release) if form in applies_to(patch)]
+
+
+def subject(patch):
+    """Returns the first line of a patch's message."""
+    with open(patch, encoding="utf-8") as stream:
+        line = re.search(r"^Subject: (?:\[.*?\] )?(.*(?:\n[ \t].*)*)", stream.read(), re.MULTILINE)
+    return re.sub(r"\s+", " ", line.group(1))
 
 
 def header_field(patch, name):
@@ -139,7 +163,8 @@ def overlay_files():
     """Returns the paths of all overlay files, as they are in TensorFlow's tree."""
     paths = []
     for folder, folders, names in os.walk(os.path.join(OVERLAY, "tensorflow")):
-        folders[:] = [name for name in folders if name != "__pycache__"]
+        # Not what Python and linters leave there.
+        folders[:] = [name for name in folders if name != "__pycache__" and name[0] != "."]
         paths += [os.path.relpath(os.path.join(folder, name), OVERLAY) for name in names]
     return sorted(paths)
 

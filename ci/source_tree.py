@@ -62,6 +62,14 @@ def applied_commit(repository):
     return None
 
 
+def unpatched(clone):
+    """Returns the commit that a clone is at and its release; there must be no patch set yet."""
+    if applied_commit(clone):
+        raise Error("the patch set is applied to %s: ci/apply.sh --reverse it" % clone.path)
+    base = clone.commit("HEAD")
+    return base, known_release(clone, base)
+
+
 def commit_source(scratch, base, release):
     """Commits patches, overlay and these edits on a base; returns the last commit."""
     tip = patch_set.commit_patch_set(scratch, base, release, patch_set.SOURCE)
@@ -77,9 +85,17 @@ def commit_source(scratch, base, release):
 
 def build_commands(release):
     """Returns a release's buildozer commands, each with the target that it changes."""
-    with open(os.path.join(patch_set.PATCHES, release, "build_edits")) as stream:
-        lines = [line.strip() for line in stream]
+    lines = [line.strip() for line in patch_set.release_file(release, "build_edits").splitlines()]
     return [tuple(line.rsplit("|", 1)) for line in lines if line and not line.startswith("#")]
+
+
+def test_sources(release):
+    """Returns the paths of the tests that a release's commands make targets for."""
+    return {
+        os.path.join(os.path.dirname(build_file(label)), command.split()[-1])
+        for command, label in build_commands(release)
+        if command.startswith("set srcs ")
+    }
 
 
 def build_file(label):
@@ -233,8 +249,7 @@ def default_text(node):
 def release_notes(stage, release):
     """Returns RELEASE.md with a release's note, under the changes of its first release."""
     path, heading = "RELEASE.md", "## Bug Fixes and Other Changes"
-    with open(os.path.join(patch_set.PATCHES, release, "release_note.md")) as stream:
-        note = stream.read()
+    note = patch_set.release_file(release, "release_note.md")
     top, first, rest = re.split(r"(?m)^(# Release .*\n+)", stage.text(path), maxsplit=1)
     place = re.search("^%s\n+" % heading, rest.partition("\n# Release ")[0], re.MULTILINE)
     if place:
