@@ -2,6 +2,9 @@
 
 load("//build_defs:wheel.bzl", "python_test")
 
+# The official wheel with which models are exchanged.
+_STOCK_2_3_4 = "@stock_tensorflow_cpu_2_3_4_cp38//:"
+
 # Upstream tests that the wheel itself carries and that use convolutions, with
 # the cases that do where others do not.
 _UPSTREAM_TESTS = {
@@ -40,6 +43,14 @@ def release_tests(name, stock):
                 official + "official": "OFFICIAL",
                 release + "wheel.name.txt": "REBUILT_NAME",
                 release + "wheel.whl": "REBUILT_WHEEL",
+            },
+        ),
+        "interop_test": dict(
+            data = ["exchanged_models.py"],
+            file_env = {
+                release + "installed": "INSTALLED",
+                _STOCK_2_3_4 + "official": "STOCK_2_3_4",
+                _STOCK_2_3_4 + "env/pyvenv.cfg": "STOCK_2_3_4_ENVIRONMENT",
             },
         ),
         "stock_identity_test": dict(
