@@ -100,6 +100,7 @@ def tensorflow_release(
             "//build_defs/stand_ins:core.BUILD": "tensorflow/core/BUILD",
             "//build_defs/stand_ins:test.h": "tensorflow/core/platform/test.h",
             "//build_defs/stand_ins:test_main.cc": "tensorflow/core/platform/test_main.cc",
+            "//build_defs/stand_ins:lite.BUILD": "tensorflow/lite/python/BUILD",
             "//build_defs/stand_ins:keras.BUILD": "tensorflow/python/keras/BUILD",
             "//build_defs/stand_ins:kernel_tests.BUILD": "tensorflow/python/kernel_tests/BUILD",
         },
