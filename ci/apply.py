@@ -29,7 +29,7 @@ def apply(clone, only_check):
         subjects = scratch.text("log", "--oneline", "--reverse", "%s..%s" % (base, tip))
         if not only_check:
             clone.adopt(scratch, [tip], base)
-            clone.move(tip, "merge", "-q", "--ff-only", tip)
+            clone.move(tip, "merge", "-q", "--ff-only", "--no-overwrite-ignore", tip)
     print("%s\n%s %s" % (subjects, "Would apply" if only_check else "Applied", release))
 
 

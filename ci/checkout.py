@@ -70,7 +70,12 @@ def carried_over(path, version, to):
 
 def rebase(path, old):
     """Moves the commits behind `old` onto the checkout's base; stops at a conflict as git does."""
-    result = subprocess.run(["git", "-C", path, "rebase", "--onto", BASE, old, "patches"])
+    # Who commits is not kept, and may have no name here.
+    name, mail = patch_set.AUTHOR
+    result = subprocess.run(
+        ["git", "-C", path, "rebase", "--onto", BASE, old, "patches"],
+        env=dict(os.environ, GIT_COMMITTER_NAME=name, GIT_COMMITTER_EMAIL=mail),
+    )
     if result.returncode != 0:
         patch = Repository(path).text("log", "-1", "--format=%s", "REBASE_HEAD")
         raise Error(

@@ -231,14 +231,16 @@ class Repository:
     def move(self, commit, *command):
         """Moves branch and clean work tree to a commit by a git command, or not at all."""
         start = self.commit("HEAD")
+        added = self.lines("diff", "--name-only", "--diff-filter=A", start, commit)
+        added = [os.path.join(self.path, path) for path in added]
+        added = [path for path in added if not os.path.lexists(path)]
         with undisturbed():
             try:
                 self.run("-c", "core.hooksPath=" + os.devnull, *command)
             except Error:
                 self.run("reset", "-q", "--hard", start)
-                for path in self.lines("diff", "--name-only", "--diff-filter=A", start, commit):
-                    with contextlib.suppress(FileNotFoundError):
-                        os.remove(os.path.join(self.path, path))
+                for path in filter(os.path.lexists, added):
+                    os.remove(path)
                 raise
 
     def adopt(self, scratch, commits, base=None):

@@ -36,7 +36,9 @@ class Checkout:
             changed = repository.lines("diff-tree", "-r", "--no-commit-id", "--name-only", commit)
             changed = sorted(self._base_paths.intersection(changed))
             if source_tree.base_of(repository, commit):
-                self.edits.append(repository.run("diff-tree", "-p", "-U1", commit, "--", *changed))
+                self.edits.append(
+                    repository.run("diff-tree", "--no-commit-id", "-p", commit, "--", *changed)
+                )
             elif changed:
                 self._patches.append((commit, changed))
 
@@ -68,7 +70,8 @@ class Checkout:
                 names.append(name + "\n")
                 with open(path, "rb") as stream:
                     yield "patches/%s/%s" % (release, name), stream.read()
-        yield "patches/%s/series" % release, "".join(names).encode()
+        if names:
+            yield "patches/%s/series" % release, "".join(names).encode()
 
     def _overlay_files(self):
         for path in set(self._paths(self._tip)) - self._base_paths:

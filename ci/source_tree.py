@@ -127,12 +127,13 @@ def build_files(stage, release):
             )
 
         # buildozer formats the whole of each file.  What it would change in any
-        # case is merged away, to leave what the commands ask for.
+        # case is merged away, to leave what the commands ask for; but where both
+        # meet, its format stays.
         run(trees["formatted"], ["format|//%s:__pkg__" % os.path.dirname(path) for path in paths])
         run(trees["edited"], ["|".join(command) for command in commands])
         return {
             path: Repository(top).run(
-                "merge-file", "-p", *(os.path.join(trees[name], path) for name in trees)
+                "merge-file", "-p", "--theirs", *(os.path.join(trees[name], path) for name in trees)
             )
             for path in paths
         }

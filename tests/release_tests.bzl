@@ -38,6 +38,30 @@ def release_tests(name, stock):
                 release + "wheel.whl": "REBUILT_WHEEL",
             },
         ),
+        "build_tools_test": dict(
+            file_env = {
+                "//build_defs:apply_patches.py": "APPLY_PATCHES",
+                "//build_defs:pack_wheel.py": "PACK_WHEEL",
+            },
+        ),
+        "front_door_test": dict(
+            data = ["workspace.py"],
+            file_env = {"//:WORKSPACE": "WORKSPACE"},
+        ),
+        "build_test": dict(
+            size = "large",
+            data = ["workspace.py"],
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                official + "official.txt": "OFFICIAL_NAME",
+                official + "official.whl": "OFFICIAL_WHEEL",
+                release + "patches/series": "SERIES",
+                release + "wheel.name.txt": "REBUILT_NAME",
+                release + "wheel.whl": "REBUILT_WHEEL",
+            },
+            # It reads the whole workspace and runs a Bazel of its own.
+            tags = ["local"],
+        ),
         "install_test": dict(
             file_env = {
                 official + "official": "OFFICIAL",
@@ -61,6 +85,25 @@ def release_tests(name, stock):
             },
         ),
     }
+    for test in ("apply_test", "patches_test"):
+        tests[test] = dict(
+            data = [
+                "golden_files.py",
+                "patch_workspace.py",
+                "workspace.py",
+                "//build_defs:apply_patches.py",
+                "//ci:programs",
+                release + "overlay",
+                release + "patches",
+            ],
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                official + "official": "OFFICIAL",
+                official + "official.txt": "OFFICIAL_NAME",
+                official + "official.whl": "OFFICIAL_WHEEL",
+                release + "installed": "INSTALLED",
+            },
+        )
     for upstream, cases in _UPSTREAM_TESTS.items():
         tests["upstream_" + upstream] = dict(
             args = ["tensorflow.python.keras.distribute." + upstream] + cases,
