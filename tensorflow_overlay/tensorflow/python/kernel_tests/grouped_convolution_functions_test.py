@@ -21,6 +21,9 @@ from __future__ import print_function
 from absl.testing import parameterized
 import numpy as np
 
+from tensorflow.python.eager import backprop
+from tensorflow.python.eager import def_function
+from tensorflow.python.framework import constant_op
 from tensorflow.python.framework import errors
 from tensorflow.python.framework import tensor_shape
 from tensorflow.python.framework import test_util
@@ -121,6 +124,44 @@ class ConvolutionHelperTest(test.TestCase):
          'channels of the filter')):
       with self.assertRaisesRegex(ValueError, message):
         self._convolution(input_channels, filter_shape)
+
+
+class JacobianTest(test.TestCase, parameterized.TestCase):
+  """Jacobians are vectorized, with the gradients for all outputs in one op."""
+
+  @parameterized.named_parameters(('1d', 1), ('2d', 2))
+  @test_util.run_v2_only
+  def test_jacobian(self, rank):
+    x = constant_op.constant(_random((2,) + (3,) * rank + (4,)))
+    filters = constant_op.constant(_random((2,) * rank + (2, 6)))
+    with backprop.GradientTape(persistent=True) as tape:
+      tape.watch([x, filters])
+      y = _conv(x, filters, 1)
+    for source in (x, filters):
+      self.assertAllClose(
+          tape.jacobian(y, source),
+          tape.jacobian(y, source, experimental_use_pfor=False))
+
+  @test_util.run_v2_only
+  def test_channels_first_under_xla(self):
+    x = constant_op.constant(_random((2, 4, 3, 3)))
+    filters = constant_op.constant(_random((2, 2, 2, 6)))
+
+    with backprop.GradientTape(persistent=True) as tape:
+      tape.watch(filters)
+      y = nn_ops.conv2d_v2(
+          array_ops.transpose(x, [0, 2, 3, 1]), filters, 1, 'VALID')
+      y = array_ops.transpose(y, [0, 3, 1, 2])
+    expected = tape.jacobian(y, filters, experimental_use_pfor=False)
+
+    @def_function.function(experimental_compile=True)
+    def channels_first_jacobian():
+      with backprop.GradientTape() as tape:
+        tape.watch(filters)
+        y = nn_ops.conv2d_v2(x, filters, 1, 'VALID', 'NCHW')
+      return tape.jacobian(y, filters)
+
+    self.assertAllClose(channels_first_jacobian(), expected)
 
 
 class DocstringTest(test.TestCase):
