@@ -50,13 +50,15 @@ constexpr int64_t kSumBytes = 1 << 18;
 constexpr int64_t kListBytes = 1 << 18;
 constexpr int64_t kScratchBytes =
     kFilterBytes + kRowBytes + kSumBytes + kListBytes;
-constexpr int64_t kAlignment = 64;  // A cache line.
+constexpr int64_t kCacheLine = 64;
 // Elements of a list: products, rows.
 constexpr int64_t kListSize = 2048;
 constexpr int64_t kMaxPartVectors = 256;
 // Blocks share a task as long as their filters stay in the cache together.
-constexpr int64_t kSharedFilterBytes = 1 << 16;
+constexpr int64_t kSharedFilterBytes = 1 << 17;
 constexpr int64_t kSharedRowBytes = 3 << 17;
+// Tensors that are larger together are fetched ahead.
+constexpr int64_t kPrefetchBytes = 1 << 24;
 // So many tasks a thread even out what they cost.
 constexpr int64_t kTasksPerThread = 4;
 
@@ -87,7 +89,7 @@ class Scratch {
     if (block_ != nullptr) {
       FreeList() = block_->next;
     } else {
-      block_ = static_cast<Block*>(std::malloc(kScratchBytes + kAlignment));
+      block_ = static_cast<Block*>(std::malloc(kScratchBytes + kCacheLine));
     }
     next_ = reinterpret_cast<char*>(block_);
     Take<char>(0);
@@ -109,7 +111,7 @@ class Scratch {
   E* Take(int64_t count) {
     E* result = reinterpret_cast<E*>(next_);
     next_ += count * sizeof(E);
-    next_ += -reinterpret_cast<uintptr_t>(next_) % kAlignment;
+    next_ += -reinterpret_cast<uintptr_t>(next_) % kCacheLine;
     return result;
   }
 
@@ -424,6 +426,28 @@ class RowCache {
   int64_t time_;
 };
 
+// Fetches a range of memory into the cache bit by bit.
+class Prefetcher {
+ public:
+  void Start(const void* begin, int64_t bytes) {
+    begin_ = static_cast<const char*>(begin);
+    bytes_ = bytes;
+    done_ = 0;
+  }
+  // Goes on until `part` of `whole` is fetched.
+  void FetchUntil(int64_t part, int64_t whole) {
+    const int64_t end = bytes_ * part / whole;
+    for (; done_ < end; done_ += kCacheLine) {
+      __builtin_prefetch(begin_ + done_);
+    }
+  }
+
+ private:
+  const char* begin_ = nullptr;
+  int64_t bytes_ = 0;
+  int64_t done_ = 0;
+};
+
 // Calls run(first, count) for pieces of [0, size) of at most `most`, as equal
 // as can be.
 template <typename F>
@@ -495,6 +519,7 @@ class Correlation {
   int64_t phases_;      // Of a row at once.
   int64_t width_;       // Sums of a row and phase at once.
   int64_t row_pixels_;  // Of x, in scratch.
+  bool prefetch_;       // Whole rows of source and sums.
   int64_t rows_;        // Of sums.
   int64_t rows_per_task_;
 };
@@ -552,6 +577,9 @@ void Correlation<T>::Tiling(int num_threads) {
                             std::max<int64_t>(
                                 1, slots_ * row_bytes(phases_, width_)))));
   }
+  prefetch_ = g_.layout == Layout::kChannelsLast && !partial &&
+              units_per_task_ == units_ &&
+              (g_.input_size() + g_.output_size()) * number > kPrefetchBytes;
   rows_ = g_.batch * SumSize(0) * SumSize(1);
   const int64_t sets = CeilDiv(units_, units_per_task_);
   rows_per_task_ = CeilDiv(
@@ -641,6 +669,10 @@ void Correlation<T>::RunTask(int64_t task, const T* source, const T* filter,
   pack_channels(epilogue.scale, scale);
   pack_channels(epilogue.bias, bias);
 
+  Prefetcher next_source;
+  Prefetcher next_sums;
+  const int64_t row_vectors = units * part_vectors_ * SumSize(2);
+
   const int64_t widths = CeilDiv(plan_.phases[0].count, width_);
   const int64_t pieces = CeilDiv(plan_.num_phases, phases_) * widths;
   for (int64_t piece = 0; piece < pieces; ++piece) {
@@ -698,7 +730,20 @@ void Correlation<T>::RunTask(int64_t task, const T* source, const T* filter,
                               ? -1
                               : (n * SourceSize(0) + sz) * SourceSize(1) + sy;
         }
+        if (prefetch_) {
+          // The next row of sums, which reads the row of the source behind the
+          // last one.
+          const int64_t row_size = SumSize(2) * sum_steps_.pixel;
+          next_sums.Start(sums + (row + 1) * row_size, row_size * sizeof(T));
+          next_source.Start(nullptr, 0);
+        }
         cache.Find(source_row, chunk.rows, slot, [&](int64_t from, int64_t to) {
+          if (prefetch_) {
+            const int64_t row_size = SourceSize(2) * source_steps_.pixel;
+            next_source.Start(
+                source + (from + 1) * row_size,
+                row_size * sizeof(T) * (backward_ ? 1 : g_.dim[1].stride));
+          }
           const int64_t start = std::max<int64_t>(span.first, 0);
           const int64_t count = std::min(span.end, SourceSize(2)) - start;
           if (count <= 0) return;
@@ -719,6 +764,7 @@ void Correlation<T>::RunTask(int64_t task, const T* source, const T* filter,
           }
         });
 
+        int64_t vectors_done = 0;
         for (int64_t i = 0; i < units; ++i) {
           const Unit unit = get_unit(i);
           T* const unit_sums =
@@ -768,6 +814,9 @@ void Correlation<T>::RunTask(int64_t task, const T* source, const T* filter,
                                  ((row - first_row) * width_ + j) * part_size +
                                  v * lanes;
                     }
+                    vectors_done += num_v * num_j;
+                    next_source.FetchUntil(vectors_done, row_vectors);
+                    next_sums.FetchUntil(vectors_done, row_vectors);
                     kernels_.multiply[form_.operand][num_v - 1][num_j - 1](
                         tile);
                     if (c + 1 < num_chunks) return;
@@ -915,7 +964,7 @@ void FilterGradientPass<T>::Tiling() {
   units_per_set_ = 1;
   if (chunks_.count() == 1 && parts_ == 1) {
     units_per_set_ = std::max<int64_t>(
-        1, std::min({units_, kSharedFilterBytes / (UnitSize() * number),
+        1, std::min({units_, kSharedFilterBytes / 2 / (UnitSize() * number),
                      kSharedRowBytes / (slots_ * unit_row_bytes),
                      kSumBytes / (batch_rows_ * w_bytes())}));
   }

@@ -284,61 +284,71 @@ GROUPED_CONV_INLINE void StoreChunks(typename Simd<S>::Vector v, S* p,
 
 // --- Copies between tensors and scratch -------------------------------------
 
-// Whether chunks of T's tensors can be loaded as they are.
+// Whether T's tensors can be read as they are.
 template <typename T>
-constexpr bool SameSize() {
+constexpr bool IsSum() {
   return sizeof(T) == sizeof(Sum<T>);
-}
-
-// Of the `count` indices into a dimension, how many a loop that takes `step` at
-// a time can do.
-GROUPED_CONV_INLINE int64_t WholeSteps(int64_t count, int64_t step) {
-  return count - count % step;
 }
 
 template <typename T>
 void Pack(const Mapping& mapping, const T* tensor, Sum<T>* scratch) {
   using S = Sum<T>;
-  using Vector = typename Simd<S>::Vector;
   constexpr int kLanes = Simd<S>::kLanes;
   constexpr int kChunk = Simd<S>::kChunk;
-  const int64_t* step = mapping.tensor_step;
-  const int64_t* size = mapping.size;
-  const bool rows = SameSize<T>() && step[2] == 1;
-  const bool columns = SameSize<T>() && step[1] == 1 && !rows;
-  const int64_t vector_l = rows || columns ? WholeSteps(size[2], kLanes) : 0;
-  const int64_t vector_t = columns ? WholeSteps(size[1], kChunk) : size[1];
-  const int64_t row = mapping.scratch_step[1];
-  for (int64_t n = 0; n < size[0];
-       ++n, tensor += step[0], scratch += mapping.scratch_step[0]) {
-    if (rows) {
-      for (int64_t t = 0; t < size[1]; ++t) {
-        const S* from = reinterpret_cast<const S*>(tensor + t * step[1]);
+  // A copy, which no store to scratch can change.
+  const Mapping m = mapping;
+  const auto from = [&](int64_t n, int64_t t, int64_t l) {
+    return tensor + n * m.tensor_step[0] + t * m.tensor_step[1] +
+           l * m.tensor_step[2];
+  };
+  const auto to = [&](int64_t n, int64_t t, int64_t l) {
+    return scratch + n * m.scratch_step[0] + t * m.scratch_step[1] + l;
+  };
+  // What vectors do: all of t for l < vector_l, and t < vector_t.
+  int64_t vector_t = 0;
+  int64_t vector_l = 0;
+  if (IsSum<T>() && m.tensor_step[2] == 1) {
+    vector_t = m.size[1];
+    vector_l = m.size[2] - m.size[2] % kLanes;
+    for (int64_t n = 0; n < m.size[0]; ++n) {
+      for (int64_t t = 0; t < vector_t; ++t) {
+        const S* source = reinterpret_cast<const S*>(from(n, t, 0));
+        S* copy = to(n, t, 0);
         for (int64_t l = 0; l < vector_l; l += kLanes) {
-          Store<S>(Load(from + l), scratch + t * row + l);
+          Store<S>(Load(source + l), copy + l);
         }
       }
-    } else if (columns) {
-      for (int64_t l = 0; l < vector_l; l += kLanes) {
-        for (int64_t t = 0; t < vector_t; t += kChunk) {
-          const S* from = reinterpret_cast<const S*>(tensor + t + l * step[2]);
-          Vector v[kChunk];
+    }
+  } else if (IsSum<T>() && m.tensor_step[1] == 1) {
+    vector_t = m.size[1] - m.size[1] % kChunk;
+    vector_l = m.size[2] - m.size[2] % kLanes;
+    for (int64_t l = 0; l < vector_l; l += kLanes) {
+      for (int64_t t = 0; t < vector_t; t += kChunk) {
+        const S* source = reinterpret_cast<const S*>(from(0, t, l));
+        S* copy = to(0, t, l);
+        for (int64_t n = 0; n < m.size[0]; ++n) {
+          typename Simd<S>::Vector v[kChunk];
 #pragma GCC unroll 4
           for (int i = 0; i < kChunk; ++i) {
-            v[i] = LoadChunks(from + i * step[2], kChunk * step[2]);
+            v[i] = LoadChunks(source + i * m.tensor_step[2],
+                              kChunk * m.tensor_step[2]);
           }
           TransposeChunks<S>(v);
 #pragma GCC unroll 4
           for (int i = 0; i < kChunk; ++i) {
-            Store<S>(v[i], scratch + (t + i) * row + l);
+            Store<S>(v[i], copy + i * m.scratch_step[1]);
           }
+          source += m.tensor_step[0];
+          copy += m.scratch_step[0];
         }
       }
     }
-    for (int64_t t = 0; t < size[1]; ++t) {
-      for (int64_t l = t < vector_t ? vector_l : 0; l < size[2]; ++l) {
-        scratch[t * row + l] =
-            Convert<T>::Read(tensor[t * step[1] + l * step[2]]);
+  }
+  if (vector_t == m.size[1] && vector_l == m.size[2]) return;
+  for (int64_t n = 0; n < m.size[0]; ++n) {
+    for (int64_t t = 0; t < m.size[1]; ++t) {
+      for (int64_t l = t < vector_t ? vector_l : 0; l < m.size[2]; ++l) {
+        *to(n, t, l) = Convert<T>::Read(*from(n, t, l));
       }
     }
   }
@@ -373,59 +383,106 @@ GROUPED_CONV_INLINE Simd<uint32_t>::Vector Activate<uint32_t>(
       activation, (Simd<int32_t>::Vector)value);
 }
 
+// Applies the epilogue to vectors of sums.
 template <typename T>
-void Unpack(const Mapping& mapping, const Sum<T>* scratch,
-            const ScratchEpilogue<T>& epilogue, T* tensor) {
+struct Finish {
   using S = Sum<T>;
-  using Vector = typename Simd<S>::Vector;
+  typename Simd<S>::Vector operator()(typename Simd<S>::Vector sum, int64_t n,
+                                      int64_t t, int64_t l) const {
+    const int64_t i = n * epilogue.step[0] + t * epilogue.step[1] + l;
+    if (epilogue.scale) sum *= Load(epilogue.scale + i);
+    if (epilogue.bias) sum += Load(epilogue.bias + i);
+    return Activate<S>(epilogue.activation, sum);
+  }
+  const ScratchEpilogue<T> epilogue;
+};
+
+template <typename T>
+struct Keep {
+  using S = Sum<T>;
+  GROUPED_CONV_INLINE typename Simd<S>::Vector operator()(
+      typename Simd<S>::Vector sum, int64_t, int64_t, int64_t) const {
+    return sum;
+  }
+};
+
+template <typename T, typename F>
+void Unpack(const Mapping& mapping, const Sum<T>* scratch, const F& finish,
+            T* tensor) {
+  using S = Sum<T>;
   constexpr int kLanes = Simd<S>::kLanes;
   constexpr int kChunk = Simd<S>::kChunk;
-  const int64_t* step = mapping.tensor_step;
-  const int64_t* size = mapping.size;
-  const auto finish = [&](int64_t n, int64_t t, int64_t l) {
-    Vector value = Load(scratch + t * mapping.scratch_step[1] + l);
-    const int64_t i = n * epilogue.step[0] + t * epilogue.step[1] + l;
-    if (epilogue.scale) value *= Load(epilogue.scale + i);
-    if (epilogue.bias) value += Load(epilogue.bias + i);
-    return Activate<S>(epilogue.activation, value);
+  const Mapping m = mapping;
+  const auto from = [&](int64_t n, int64_t t, int64_t l) {
+    return scratch + n * m.scratch_step[0] + t * m.scratch_step[1] + l;
   };
-  const bool rows = SameSize<T>() && step[2] == 1;
-  const bool columns = SameSize<T>() && step[1] == 1 && !rows;
-  for (int64_t n = 0; n < size[0];
-       ++n, tensor += step[0], scratch += mapping.scratch_step[0]) {
-    for (int64_t l = 0; l < size[2]; l += kLanes) {
-      const bool whole = l + kLanes <= size[2];
-      int64_t t = 0;
-      if (rows && whole) {
-        for (; t < size[1]; ++t) {
-          Store<S>(finish(n, t, l),
-                   reinterpret_cast<S*>(tensor + t * step[1] + l));
-        }
-      } else if (columns && whole) {
-        for (; t + kChunk <= size[1]; t += kChunk) {
-          Vector v[kChunk];
-#pragma GCC unroll 4
-          for (int i = 0; i < kChunk; ++i) {
-            v[i] = finish(n, t + i, l);
-          }
-          TransposeChunks<S>(v);
-          S* to = reinterpret_cast<S*>(tensor + t + l * step[2]);
-#pragma GCC unroll 4
-          for (int i = 0; i < kChunk; ++i) {
-            StoreChunks<S>(v[i], to + i * step[2], kChunk * step[2]);
-          }
-        }
-      }
-      for (; t < size[1]; ++t) {
-        S values[kLanes];
-        Store<S>(finish(n, t, l), values);
-        T* to = tensor + t * step[1] + l * step[2];
-        const int64_t count = whole ? kLanes : size[2] - l;
-        for (int64_t i = 0; i < count; ++i) {
-          to[i * step[2]] = Convert<T>::Write(values[i]);
+  const auto to = [&](int64_t n, int64_t t, int64_t l) {
+    return tensor + n * m.tensor_step[0] + t * m.tensor_step[1] +
+           l * m.tensor_step[2];
+  };
+  // As in Pack.
+  int64_t vector_t = 0;
+  int64_t vector_l = 0;
+  if (IsSum<T>() && m.tensor_step[2] == 1) {
+    vector_t = m.size[1];
+    vector_l = m.size[2] - m.size[2] % kLanes;
+    for (int64_t n = 0; n < m.size[0]; ++n) {
+      for (int64_t t = 0; t < vector_t; ++t) {
+        const S* sums = from(n, t, 0);
+        S* copy = reinterpret_cast<S*>(to(n, t, 0));
+        for (int64_t l = 0; l < vector_l; l += kLanes) {
+          Store<S>(finish(Load(sums + l), n, t, l), copy + l);
         }
       }
     }
+  } else if (IsSum<T>() && m.tensor_step[1] == 1) {
+    vector_t = m.size[1] - m.size[1] % kChunk;
+    vector_l = m.size[2] - m.size[2] % kLanes;
+    for (int64_t l = 0; l < vector_l; l += kLanes) {
+      for (int64_t t = 0; t < vector_t; t += kChunk) {
+        const S* sums = from(0, t, l);
+        S* copy = reinterpret_cast<S*>(to(0, t, l));
+        for (int64_t n = 0; n < m.size[0]; ++n) {
+          typename Simd<S>::Vector v[kChunk];
+#pragma GCC unroll 4
+          for (int i = 0; i < kChunk; ++i) {
+            v[i] = finish(Load(sums + i * m.scratch_step[1]), n, t + i, l);
+          }
+          TransposeChunks<S>(v);
+#pragma GCC unroll 4
+          for (int i = 0; i < kChunk; ++i) {
+            StoreChunks<S>(v[i], copy + i * m.tensor_step[2],
+                           kChunk * m.tensor_step[2]);
+          }
+          sums += m.scratch_step[0];
+          copy += m.tensor_step[0];
+        }
+      }
+    }
+  }
+  if (vector_t == m.size[1] && vector_l == m.size[2]) return;
+  for (int64_t n = 0; n < m.size[0]; ++n) {
+    for (int64_t t = 0; t < m.size[1]; ++t) {
+      for (int64_t l = t < vector_t ? vector_l : 0; l < m.size[2];
+           l += kLanes) {
+        S values[kLanes];
+        Store<S>(finish(Load(from(n, t, l)), n, t, l), values);
+        for (int i = 0; i < kLanes && l + i < m.size[2]; ++i) {
+          *to(n, t, l + i) = Convert<T>::Write(values[i]);
+        }
+      }
+    }
+  }
+}
+
+template <typename T>
+void UnpackWith(const Mapping& mapping, const Sum<T>* scratch,
+                const ScratchEpilogue<T>& epilogue, T* tensor) {
+  if (epilogue.scale == nullptr && epilogue.bias == nullptr &&
+      epilogue.activation == Activation::kNone) {
+    Unpack<T>(mapping, scratch, Keep<T>(), tensor);
+  } else {
+    Unpack<T>(mapping, scratch, Finish<T>{epilogue}, tensor);
   }
 }
 
@@ -470,7 +527,7 @@ Kernels<T> MakeTable() {
   FillVectors<Sum<T>, kScalars>(&table);
   FillVectors<Sum<T>, kVectors>(&table);
   table.pack = Pack<T>;
-  table.unpack = Unpack<T>;
+  table.unpack = UnpackWith<T>;
   return table;
 }
 
