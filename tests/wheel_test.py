@@ -7,7 +7,10 @@ import hashlib
 import os
 import pathlib
 import re
+import shutil
+import subprocess
 import tempfile
+import unittest
 import zipfile
 
 from absl.testing import absltest
@@ -66,7 +69,7 @@ class WheelTest(absltest.TestCase):
 
     def test_name_version_and_tag_agree(self):
         distribution, version, tag = parts(REBUILT_NAME)
-        official_distribution, official_version, _ = parts(OFFICIAL_NAME)
+        official_distribution, official_version, official_tag = parts(OFFICIAL_NAME)
         metadata = email.message_from_bytes(self.rebuilt.read(self.rebuilt_info + "METADATA"))
         wheel = email.message_from_bytes(self.rebuilt.read(self.rebuilt_info + "WHEEL"))
 
@@ -75,6 +78,8 @@ class WheelTest(absltest.TestCase):
         self.assertEqual(metadata["Version"], version)
         self.assertRegex(version, "^%s\\+[a-z0-9.]+$" % re.escape(official_version))
         self.assertEqual(wheel.get_all("Tag"), [tag])
+        # Kernels that need a newer system than TensorFlow does would change it.
+        self.assertEqual(tag, official_tag)
 
     def test_metadata_differs_from_the_official_in_the_version_alone(self):
         official, rebuilt = (
@@ -174,6 +179,54 @@ class WheelTest(absltest.TestCase):
             rb"/(?:home|root|tmp|usr|var|opt|proc)/[^\0]*|[^\0]*bazel-out[^\0]*", library
         )
         self.assertEqual(paths, [])
+
+
+class PatchesTest(absltest.TestCase):
+    """Tests that other programs than the build's make the same files of the patches."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.enter_context(tempfile.TemporaryDirectory())
+        changed = set()
+        for patch in patches():
+            changed.update(re.findall(r"^\+\+\+ b/(.*)$", patch.read_text(), re.MULTILINE))
+        with zipfile.ZipFile(os.environ["OFFICIAL_WHEEL"]) as official:
+            official.extractall(self.folder, changed)
+        with zipfile.ZipFile(os.environ["REBUILT_WHEEL"]) as rebuilt:
+            self.expected = {path: rebuilt.read(path) for path in changed}
+
+    def run_program(self, *command):
+        """Runs a command where the files lie; returns what it prints."""
+        identity = {"GIT_COMMITTER_NAME": "Tester", "GIT_COMMITTER_EMAIL": "tester@localhost"}
+        result = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=dict(os.environ, GIT_CONFIG_NOSYSTEM="1", HOME=self.folder, **identity),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.assertEqual(result.returncode, 0, result.stdout)
+        return result.stdout
+
+    def assert_files_as_in_the_wheel(self):
+        for path, data in self.expected.items():
+            self.assertEqual(pathlib.Path(self.folder, path).read_bytes(), data, path)
+
+    def test_git_am(self):
+        self.run_program("git", "init", "-q")
+        self.run_program("git", "add", ".")
+        self.run_program("git", "commit", "-q", "-m", "Base", "--author", "T <t@localhost>")
+        self.run_program("git", "am", "-q", *(str(patch.resolve()) for patch in patches()))
+        self.assert_files_as_in_the_wheel()
+
+    @unittest.skipUnless(shutil.which("patch"), "there is no program `patch`")
+    def test_patch_without_fuzz_and_offset(self):
+        for patch in patches():
+            printed = self.run_program("patch", "-p1", "-F0", "-i", str(patch.resolve()))
+            # Where it had to look for the place of a hunk, it says so.
+            self.assertNotIn("Hunk", printed)
+        self.assert_files_as_in_the_wheel()
 
 
 if __name__ == "__main__":
