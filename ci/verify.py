@@ -94,7 +94,7 @@ def overlay_problems(release, wheel):
         header = path.replace("tensorflow/", "tensorflow/include/tensorflow/", 1)
         if names.intersection((path, header)):
             yield "tensorflow_overlay/%s: the release has that file" % path
-        if path.startswith("tensorflow/python/") and path.endswith("_test.py"):
+        if path.endswith("_test.py"):
             tests.add(path)
     built = source_tree.test_sources(release)
     for path in sorted(tests - built):

@@ -20,13 +20,13 @@ from patch_workspace import (
     git,
     official_text,
 )
+from workspace import SOURCE
 
 KERNELS = "tensorflow/core/kernels/BUILD"
 KERNELS_PACKAGE = "//tensorflow/core/kernels/grouped_conv"
 GOLDEN = "tensorflow/tools/api/golden"
-BUILD_FILES = {
-    # Not in buildozer's format, which is to stay so where nothing changes.
-    KERNELS: """\
+# Not in buildozer's format, which is to stay so where nothing changes.
+KERNELS_BUILD = """\
 load("//z:z.bzl", "z")
 load("//a:a.bzl", "tf_kernel_library")
 
@@ -39,10 +39,10 @@ tf_kernel_library(
         "//tensorflow/core/framework:bounds_check",
     ] + z([":x"]),
 )
-""",
-    "tensorflow/python/kernel_tests/BUILD": '# Tests.\n\npackage(licenses = ["notice"])\n',
-    "tensorflow/python/keras/BUILD": 'load("//tensorflow:tensorflow.bzl", "tf_py_test")\n',
-}
+"""
+TEST_BUILD = """\
+load("//tensorflow:tensorflow.bzl", "tf_py_test")
+"""
 RELEASE_NOTES = (
     """\
 # Release %s
@@ -90,7 +90,10 @@ class ApplyTestCase(PatchTestCase):
         }
         files[VERSION_HEADER] = official_text("tensorflow/include/" + VERSION_HEADER)
         files["RELEASE.md"] = RELEASE_NOTES
-        files.update(BUILD_FILES)
+        edits = (SOURCE / "patches" / RELEASE / "build_edits").read_text()
+        for package in re.findall(r"\|//([^:]+):__pkg__", edits):
+            files[package + "/BUILD"] = TEST_BUILD
+        files[KERNELS] = KERNELS_BUILD
         for path, text in files.items():
             (cls.source / path).parent.mkdir(parents=True, exist_ok=True)
             (cls.source / path).write_text(text)
@@ -136,7 +139,7 @@ class ApplyTest(ApplyTestCase):
         self.succeed("apply.sh", self.clone)
         self.assertEqual(
             (self.clone / KERNELS).read_text(),
-            BUILD_FILES[KERNELS].replace(
+            KERNELS_BUILD.replace(
                 'bounds_check",\n',
                 'bounds_check",\n        "%s:grouped_conv_ops",\n' % KERNELS_PACKAGE,
             ),
@@ -258,7 +261,7 @@ class ApplyTest(ApplyTestCase):
         whole = time.monotonic() - start
         applied = self.state()[1]
         outcomes = set()
-        for part in range(1, 11):
+        for part in range(1, 7):
             self.succeed("apply.sh", "--reverse", self.clone)
             process = subprocess.Popen(
                 [self.folder / "ci/apply.sh", self.clone],
@@ -266,7 +269,7 @@ class ApplyTest(ApplyTestCase):
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-            time.sleep(whole * part / 10)
+            time.sleep(whole * part / 6)
             try:
                 # As the terminal does it: to all processes at once.
                 os.killpg(process.pid, signal.SIGINT)

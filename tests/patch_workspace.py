@@ -16,16 +16,19 @@ RELEASE = "tensorflow-" + VERSION
 VERSION_HEADER = "tensorflow/core/public/version.h"
 
 
+# A user with a name of their own.
+IDENTITY = {
+    "GIT_%s_%s" % (role, key): value
+    for role in ("AUTHOR", "COMMITTER")
+    for key, value in (("NAME", "Zoë Müller"), ("EMAIL", "zoe@example.org"))
+}
+
+
 def git(repository, *arguments, **environment):
-    """Runs git as a user with a name of their own would; returns its output."""
-    identity = {
-        "GIT_%s_%s" % (role, key): value
-        for role in ("AUTHOR", "COMMITTER")
-        for key, value in (("NAME", "Zoë Müller"), ("EMAIL", "zoe@example.org"))
-    }
+    """Runs git and returns its output."""
     return subprocess.run(
         ["git", "-C", str(repository), *arguments],
-        env=dict(os.environ, **identity, **environment),
+        env=dict(os.environ, **IDENTITY, **environment),
         stdout=subprocess.PIPE,
         check=True,
         text=True,

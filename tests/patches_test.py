@@ -3,12 +3,11 @@
 import hashlib
 import os
 import re
-import subprocess
 import sys
 import zipfile
 
 from absl.testing import absltest, parameterized
-from patch_workspace import RELEASE, PatchTestCase, git
+from patch_workspace import IDENTITY, RELEASE, PatchTestCase, git
 
 CONVOLUTIONAL = "tensorflow/python/keras/layers/convolutional.py"
 DOCSTRING = "1D convolution layer (e.g. temporal convolution)."
@@ -167,37 +166,33 @@ class CheckoutTest(PatchTestCase):
         git(self.checkout, "checkout", "-q", ".")
         self.succeed("checkout.py")
 
-    def test_newcomer_changes_a_line_of_a_docstring(self):
-        self.succeed("checkout.py")
-        file = self.checkout / CONVOLUTIONAL
-        file.write_text(file.read_text().replace(DOCSTRING, "1D convolution, grouped or not."))
-        layers = git(self.checkout, "log", "--format=%h", "--grep=^Add groups to the Keras")
-        git(self.checkout, "commit", "-q", "-a", "--fixup", layers)
-        git(
-            self.checkout,
-            *("rebase", "-q", "-i", "--autosquash", "base"),
-            GIT_SEQUENCE_EDITOR="true",
+    def test_newcomer_follows_the_document(self):
+        document = (self.folder / "docs/patches.md").read_text()
+        commands = re.search(r"## Change a patch\n(?:.*\n)*?```sh\n((?:.*\n)*?)```", document)
+        # In place of a build, which other tests do: what the build makes of the patches.
+        (self.folder / "ci/make_wheel").write_text(
+            "#!/bin/sh\nexec python3 build_defs/apply_patches.py --series patches/%s/series "
+            "--wheel %s/* --output dist/tree\n" % (RELEASE, self.wheels)
         )
         before = self.kept()
-        self.succeed("refresh.py")
-        patches = "".join((self.patches / name).read_text() for name in self.names())
-        self.assertEqual(patches.count("1D convolution, grouped or not."), 1)
+        status, output = self.workspace.run(
+            *("bash", "-euc", commands.group(1)),
+            EDITOR="sed -i s/1D.convolution.layer/1D.convolution,grouped/",
+            GIT_SEQUENCE_EDITOR="true",
+            **IDENTITY,
+        )
+        self.assertEqual(status, 0, output)
         self.assertEqual(set(before), set(self.kept()))
-        self.succeed("verify.py")
-        # As the wheel's build does it.
-        tree = self.folder.parent / "tree"
-        (wheel,) = self.wheels.iterdir()
-        options = ("--series", self.patches / "series", "--wheel", wheel, "--output", tree)
-        apply_patches = [sys.executable, self.folder / "build_defs/apply_patches.py"]
-        subprocess.run([*apply_patches, *options], check=True)
-        self.assertIn("1D convolution, grouped or not.", (tree / CONVOLUTIONAL).read_text())
-        self.succeed("make_pr.py")
+        patches = "".join((self.patches / name).read_text() for name in self.names())
+        self.assertEqual(patches.count("1D.convolution,grouped"), 1)
+        patched = (self.folder / "dist/tree" / CONVOLUTIONAL).read_text()
+        self.assertIn("1D.convolution,grouped", patched)
+
         folder = self.folder / "dist/pr" / (RELEASE + "-wheel")
         git(self.checkout, "checkout", "-q", "-b", "sent", "base")
         git(self.checkout, "am", "-q", *map(str, sorted(folder.glob("*.patch"))))
         self.assertEqual(git(self.checkout, "diff", "patches"), "")
-        description = (folder / "PULL_REQUEST.md").read_text()
-        self.assertIn("Not in this folder", description)
+        self.assertIn("Not in this folder", (folder / "PULL_REQUEST.md").read_text())
 
 
 class VerifyTest(PatchTestCase, parameterized.TestCase):
