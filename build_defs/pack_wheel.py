@@ -27,13 +27,13 @@ LEGACY_TAGS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": 
 
 
 def glibc_of(platform):
-    """Returns the (major, minor) of glibc that a manylinux platform tag promises."""
+    """Returns the (major, minor) of glibc that a platform tag promises at most."""
     for name, glibc in LEGACY_TAGS.items():
         if platform.startswith(name + "_"):
             return glibc
     match = re.match(r"manylinux_(\d+)_(\d+)_", platform)
-    if not match:
-        raise ValueError("not a manylinux platform: %s" % platform)
+    if not match:  # "linux_x86_64": the machine's own, whatever it is.
+        return (sys.maxsize, 0)
     return int(match.group(1)), int(match.group(2))
 
 
