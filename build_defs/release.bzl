@@ -110,14 +110,20 @@ def _pinned_releases_impl(repository_ctx):
     repository_ctx.file("BUILD", executable = False)
     repository_ctx.file(
         "releases.bzl",
-        '"""The releases that WORKSPACE pins, each with its official wheel."""\n' +
-        "RELEASES = %s\n" % repository_ctx.attr.releases,
+        '"""The wheels that WORKSPACE pins."""\n\n' +
+        "# Releases to rebuild, each with its official wheel.\n" +
+        "RELEASES = %s\n\n" % repository_ctx.attr.releases +
+        "# Official wheels to exchange models with.\n" +
+        "PEERS = %s\n" % repository_ctx.attr.peers,
         executable = False,
     )
 
 _pinned_releases = repository_rule(
     implementation = _pinned_releases_impl,
-    attrs = {"releases": attr.string_dict()},
+    attrs = {
+        "releases": attr.string_dict(),
+        "peers": attr.string_list(),
+    },
 )
 
 def pinned_releases(name):
@@ -125,13 +131,22 @@ def pinned_releases(name):
 
     Args:
       name: of the repository. Its RELEASES holds the name of each release's
-        repository and, as value, that of its official wheel.
+        repository and, as value, that of its official wheel; its PEERS names
+        the repositories of the other official wheels.
     """
+    rules = native.existing_rules().values()
+    releases = {
+        rule["name"]: rule["stock"]
+        for rule in rules
+        if rule["kind"] == "_release"
+    }
     _pinned_releases(
         name = name,
-        releases = {
-            rule["name"]: rule["stock"]
-            for rule in native.existing_rules().values()
-            if rule["kind"] == "_release"
-        },
+        releases = releases,
+        peers = [
+            rule["name"]
+            for rule in rules
+            if rule["kind"] == "_stock_release" and
+               rule["name"] not in releases.values()
+        ],
     )

@@ -1,7 +1,7 @@
-"""Tests that models can be exchanged with stock TensorFlow 2.3, both ways.
+"""Tests that models can be exchanged with a later stock TensorFlow, both ways.
 
-In the environment, INSTALLED and STOCK_2_3_4 are the folders to import either
-TensorFlow from, STOCK_2_3_4_ENVIRONMENT the pyvenv.cfg of the virtual
+In the environment, INSTALLED and PEER are the folders to import the rebuilt and
+the stock TensorFlow from, PEER_ENVIRONMENT the pyvenv.cfg of the virtual
 environment for the latter.
 """
 
@@ -31,8 +31,8 @@ def run_rebuilt(command, folder):
 
 
 def run_stock(command, folder):
-    environment = pathlib.Path(os.environ["STOCK_2_3_4_ENVIRONMENT"]).resolve().parent
-    return run("STOCK_2_3_4", environment / "bin" / "python", command, folder)
+    environment = pathlib.Path(os.environ["PEER_ENVIRONMENT"]).resolve().parent
+    return run("PEER", environment / "bin" / "python", command, folder)
 
 
 class InteropTest(absltest.TestCase):

@@ -2,9 +2,6 @@
 
 load("//build_defs:wheel.bzl", "python_test")
 
-# The official wheel with which models are exchanged.
-_STOCK_2_3_4 = "@stock_tensorflow_cpu_2_3_4_cp38//:"
-
 # Upstream tests that the wheel itself carries and that use convolutions, with
 # the cases that do where others do not.
 _UPSTREAM_TESTS = {
@@ -15,7 +12,7 @@ _UPSTREAM_TESTS = {
     ],
 }
 
-def release_tests(name, stock):
+def release_tests(name, stock, peers):
     """Declares the tests of one release and, as `name`, a suite of them.
 
     `//...` leaves them out: it would fetch every release that is pinned.
@@ -23,6 +20,8 @@ def release_tests(name, stock):
     Args:
       name: of the release's repository.
       stock: name of the repository of its official wheel.
+      peers: names of the repositories of official wheels that it exchanges
+        models with.
     """
     release = "@%s//:" % name
     official = "@%s//:" % stock
@@ -69,14 +68,6 @@ def release_tests(name, stock):
                 release + "wheel.whl": "REBUILT_WHEEL",
             },
         ),
-        "interop_test": dict(
-            data = ["exchanged_models.py"],
-            file_env = {
-                release + "installed": "INSTALLED",
-                _STOCK_2_3_4 + "official": "STOCK_2_3_4",
-                _STOCK_2_3_4 + "env/pyvenv.cfg": "STOCK_2_3_4_ENVIRONMENT",
-            },
-        ),
         "stock_identity_test": dict(
             data = ["dense_outputs.py"],
             file_env = {
@@ -85,6 +76,16 @@ def release_tests(name, stock):
             },
         ),
     }
+    for peer in peers:
+        tests["interop_test_with_" + peer] = dict(
+            data = ["exchanged_models.py"],
+            file_env = {
+                release + "installed": "INSTALLED",
+                "@%s//:official" % peer: "PEER",
+                "@%s//:env/pyvenv.cfg" % peer: "PEER_ENVIRONMENT",
+            },
+            main = "interop_test.py",
+        )
     for test in ("apply_test", "patches_test"):
         tests[test] = dict(
             data = [
