@@ -21,6 +21,7 @@ limitations under the License.
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 
 #include "tensorflow/core/kernels/grouped_conv/kernels.h"
 
@@ -172,6 +173,9 @@ struct Form {
           {0, steps.pixel, steps.channel}, {0, size}, {1, pixels, channels}};
     }
     const int64_t here = std::min(lanes, groups - block * lanes);
+    if (channels == 1) {
+      return {{0, steps.pixel, steps.group}, {0, size}, {1, pixels, here}};
+    }
     if (steps.channel == 1) {
       return {{steps.pixel, steps.channel, steps.group},
               {size, lanes},
@@ -669,6 +673,14 @@ void Correlation<T>::RunTask(int64_t task, const T* source, const T* filter,
   pack_channels(epilogue.scale, scale);
   pack_channels(epilogue.bias, bias);
 
+  // Whether a block's sums are whole vectors in the tensor, and final.
+  const bool direct = std::is_same<T, S>::value && sum_steps_.channel == 1 &&
+                      (form_.operand == kScalars
+                           ? sum_channels_ % lanes == 0
+                           : sum_channels_ == 1 && g_.groups % lanes == 0) &&
+                      num_chunks == 1 && epilogue.scale == nullptr &&
+                      epilogue.bias == nullptr &&
+                      epilogue.activation == Activation::kNone;
   Prefetcher next_source;
   Prefetcher next_sums;
   const int64_t row_vectors = units * part_vectors_ * SumSize(2);
@@ -814,14 +826,23 @@ void Correlation<T>::RunTask(int64_t task, const T* source, const T* filter,
                                  ((row - first_row) * width_ + j) * part_size +
                                  v * lanes;
                     }
+                    const int64_t first = v * form_.channels_per_vector;
+                    T* const tile_out =
+                        unit_sums +
+                        (phase.first + (begin + j) * plan_.sum_step) *
+                            sum_steps_.pixel +
+                        first * sum_steps_.channel;
+                    if (direct) {
+                      tile.sum = reinterpret_cast<S*>(tile_out);
+                      tile.sum_row = plan_.sum_step * sum_steps_.pixel;
+                    }
                     vectors_done += num_v * num_j;
                     next_source.FetchUntil(vectors_done, row_vectors);
                     next_sums.FetchUntil(vectors_done, row_vectors);
                     kernels_.multiply[form_.operand][num_v - 1][num_j - 1](
                         tile);
-                    if (c + 1 < num_chunks) return;
+                    if (direct || c + 1 < num_chunks) return;
 
-                    const int64_t first = v * form_.channels_per_vector;
                     Steps steps = sum_steps_;
                     steps.pixel *= plan_.sum_step;
                     const Mapping mapping =
@@ -840,12 +861,7 @@ void Correlation<T>::RunTask(int64_t task, const T* source, const T* filter,
                                            ? 0
                                            : mapping.scratch_step[s];
                     }
-                    kernels_.unpack(
-                        mapping, tile.sum, finish,
-                        unit_sums +
-                            (phase.first + (begin + j) * plan_.sum_step) *
-                                sum_steps_.pixel +
-                            first * sum_steps_.channel);
+                    kernels_.unpack(mapping, tile.sum, finish, tile_out);
                   });
             });
           }
@@ -921,6 +937,7 @@ class FilterGradientPass {
   int64_t width_;
   int64_t batch_rows_;  // Rows of w in scratch.
   int64_t row_pixels_;
+  bool prefetch_;
   int64_t rows_;
   int64_t slices_;
 };
@@ -970,6 +987,8 @@ void FilterGradientPass<T>::Tiling() {
   }
   unit_sets_ = CeilDiv(units_, units_per_set_);
   sets_ = chunks_.count() * unit_sets_;
+  prefetch_ = g_.layout == Layout::kChannelsLast && units_per_set_ == units_ &&
+              (g_.input_size() + g_.output_size()) * number > kPrefetchBytes;
   rows_ = g_.batch * g_.dim[0].output * g_.dim[1].output;
   // Few sets are shared by slices of the rows. How many depends on the geometry
   // alone, so that sums do not depend on the number of threads.
@@ -1044,6 +1063,10 @@ void FilterGradientPass<T>::SumSlice(int64_t set, int64_t slice, const T* input,
   std::memset(sums, 0, units_per_set_ * UnitSize() * sizeof(S));
   std::memset(w, 0, batch_rows_ * units * w_row_size * sizeof(S));
   const int64_t height = g_.dim[1].output;
+  Prefetcher next_x;
+  Prefetcher next_w;
+  const int64_t row_vectors =
+      units * chunk.rows * chunk.taps * chunk.channels * part_vectors_;
   for (int64_t begin = 0; begin < g_.dim[2].output; begin += width_) {
     const int64_t count = std::min(width_, g_.dim[2].output - begin);
     const Span span = NeededSpan(plan_, chunk, 0, 1, begin, begin + width_);
@@ -1089,6 +1112,16 @@ void FilterGradientPass<T>::SumSlice(int64_t set, int64_t slice, const T* input,
                       (start - span.first) * chunk.channels * x_lanes);
             }
           });
+      if (prefetch_) {
+        const int64_t x_row = g_.dim[2].input * x_steps_.pixel;
+        const int64_t last =
+            *std::max_element(source_row, source_row + chunk.rows * rows);
+        next_x.Start(input + (last + 1) * x_row,
+                     rows * g_.dim[1].stride * x_row * sizeof(T));
+        const int64_t w_row = g_.dim[2].output * w_steps_.pixel;
+        next_w.Start(gradient + next_row * w_row, rows * w_row * sizeof(T));
+      }
+      int64_t vectors_done = 0;
       for (int64_t j = 0; j < rows; ++j) {
         for (int64_t i = 0; i < units; ++i) {
           const Unit unit = GetUnit(SetUnit(set) + i);
@@ -1138,6 +1171,9 @@ void FilterGradientPass<T>::SumSlice(int64_t set, int64_t slice, const T* input,
                     tile.sum = run_sums + u * part_size + v * lanes;
                     tile.sum_row = part_size;
                     tile.accumulate = true;
+                    vectors_done += num_u * num_v;
+                    next_x.FetchUntil(vectors_done, row_vectors);
+                    next_w.FetchUntil(vectors_done, row_vectors);
                     kernels_.multiply[form_.operand][num_v - 1][num_u - 1](
                         tile);
                   });

@@ -290,6 +290,13 @@ constexpr bool IsSum() {
   return sizeof(T) == sizeof(Sum<T>);
 }
 
+// Whether chunks of the tensor hold two values of t for each of two of l.
+template <typename T>
+GROUPED_CONV_INLINE bool IsPairs(const Mapping& m) {
+  return IsSum<T>() && Simd<Sum<T>>::kChunk == 4 && m.size[1] == 2 &&
+         m.tensor_step[1] == 1 && m.tensor_step[2] == 2;
+}
+
 template <typename T>
 void Pack(const Mapping& mapping, const T* tensor, Sum<T>* scratch) {
   using S = Sum<T>;
@@ -317,6 +324,20 @@ void Pack(const Mapping& mapping, const T* tensor, Sum<T>* scratch) {
         for (int64_t l = 0; l < vector_l; l += kLanes) {
           Store<S>(Load(source + l), copy + l);
         }
+      }
+    }
+  } else if (IsPairs<T>(m)) {
+    vector_t = 2;
+    vector_l = m.size[2] - m.size[2] % kLanes;
+    for (int64_t n = 0; n < m.size[0]; ++n) {
+      for (int64_t l = 0; l < vector_l; l += kLanes) {
+        const S* source = reinterpret_cast<const S*>(from(n, 0, l));
+        auto even = LoadChunks(source, 2 * kChunk);
+        auto odd = LoadChunks(source + kChunk, 2 * kChunk);
+        ZipBoth<S>(&even, &odd);
+        ZipBoth<S>(&even, &odd);
+        Store<S>(even, to(n, 0, l));
+        Store<S>(odd, to(n, 1, l));
       }
     }
   } else if (IsSum<T>() && m.tensor_step[1] == 1) {
@@ -433,6 +454,19 @@ void Unpack(const Mapping& mapping, const Sum<T>* scratch, const F& finish,
         for (int64_t l = 0; l < vector_l; l += kLanes) {
           Store<S>(finish(Load(sums + l), n, t, l), copy + l);
         }
+      }
+    }
+  } else if (IsPairs<T>(m)) {
+    vector_t = 2;
+    vector_l = m.size[2] - m.size[2] % kLanes;
+    for (int64_t n = 0; n < m.size[0]; ++n) {
+      for (int64_t l = 0; l < vector_l; l += kLanes) {
+        auto even = finish(Load(from(n, 0, l)), n, 0, l);
+        auto odd = finish(Load(from(n, 1, l)), n, 1, l);
+        ZipBoth<S>(&even, &odd);
+        S* copy = reinterpret_cast<S*>(to(n, 0, l));
+        StoreChunks<S>(even, copy, 2 * kChunk);
+        StoreChunks<S>(odd, copy + kChunk, 2 * kChunk);
       }
     }
   } else if (IsSum<T>() && m.tensor_step[1] == 1) {
