@@ -1,7 +1,7 @@
 # The front door. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help wheel test demo lint format clean checkout refresh verify rebase pr
+.PHONY: help wheel test demo bench lint format clean checkout refresh verify rebase pr
 
 # Which of the pinned releases a target is for.
 export DIST TF PYTHON_VERSION
@@ -17,6 +17,9 @@ test: ## Run all tests
 
 demo: ## Train a small ResNeXt on digits with the built wheel
 	@ci/run_demo
+
+bench: ## Time the layers of known networks against other frameworks (ARGS=--quick: 8 layers, minutes; ARGS=--help)
+	@ci/run_bench $(ARGS)
 
 lint: ## Check formatting and lint of all sources
 	@ci/lint check

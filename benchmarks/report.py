@@ -1,0 +1,400 @@
+"""Tells what the results of bench.py mean: table, bars and pictures.
+
+`report.py RESULTS.json` does it again for a run that is over.
+"""
+
+import collections
+import json
+import math
+import pathlib
+import sys
+
+import numpy as np
+
+OURS = "ours"
+XLA = "2.2.3 XLA"
+
+# Passes, and how often each does the arithmetic and moves the bytes of one.
+PASSES = {"forward": 1, "input_gradient": 1, "filter_gradient": 1, "gradients": 2}
+
+# Classes of layers by channels per group, with the geometric mean of the ratios
+# to the fastest peer that is wanted: forward, both gradients.
+CLASSES = [
+    ("1 (depthwise)", range(1, 2), 1.0, 1.0),
+    ("2 to 4", range(2, 5), 2.5, 2.5),
+    ("5 to 8", range(5, 9), 1.8, 1.6),
+    ("9 and more", range(9, 1 << 30), 1.1, 1.2),
+]
+# Share of the limit that 3x3 layers want, geometric mean.
+SHARES = {"forward": 0.50, "gradients": 0.45}
+
+# Gain of 2 threads where arithmetic is the limit and a layer has this much of it.
+ARITHMETIC_GAIN = 1.8
+ARITHMETIC_FLOPS = 20e6
+# Where memory is, the part of the copy bandwidth's gain.
+MEMORY_GAIN = 0.9
+# Against XLA, training step of the first layer.
+XLA_RATIO = 50
+# Time of 32 groups, part of the dense layer's.
+DIVISOR_32 = 1 / 8
+
+
+def peak_gflops(limits):
+    return max(limits["gflops"].values())
+
+
+def arithmetic_seconds(row, limits):
+    return row["flops"] / peak_gflops(limits) * 1e-9
+
+
+def memory_seconds(row, limits):
+    """Each tensor once, at the bandwidth of a copy that touches as many bytes."""
+    sizes, bandwidths = zip(*limits["copy"])
+    bandwidth = np.interp(math.log(row["bytes"]), np.log(sizes), bandwidths)
+    return PASSES[row["pass"]] * row["bytes"] / bandwidth * 1e-9
+
+
+def limit_seconds(results, row):
+    limits = results["limits"][str(row["threads"])]
+    return max(arithmetic_seconds(row, limits), memory_seconds(row, limits))
+
+
+def share_of_limit(results, row):
+    return limit_seconds(results, row) / row["seconds"][OURS]
+
+
+def fastest_peer(row):
+    """Returns name and seconds, or (None, nan)."""
+    peers = [(seconds, name) for name, seconds in row["seconds"].items() if name != OURS]
+    return min(peers)[::-1] if peers else (None, float("nan"))
+
+
+def ratio(row):
+    """How many times as fast as the fastest peer ours is; nan if not both ran."""
+    return fastest_peer(row)[1] / row["seconds"].get(OURS, float("nan"))
+
+
+def geometric_mean(values):
+    values = [value for value in values if not math.isnan(value)]
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
+
+
+def print_header(results):
+    machine = results["machine"]
+    print("%s, %d cores, %s" % (machine["processor"], machine["cores"], machine["date"]))
+    print("Arguments: %s" % " ".join(results["arguments"]))
+    if machine["load"] > 0.5:
+        print("Others are using this machine (load %.1f): times will be noisy." % machine["load"])
+    for threads, limits in results["limits"].items():
+        print(
+            "%s thread(s): %s; copy %s GB/s"
+            % (
+                threads,
+                ", ".join("%s-bit peak %.0f GFLOP/s" % item for item in limits["gflops"].items()),
+                ", ".join("%.0f (%d MiB)" % (b, size >> 20) for size, b in limits["copy"][::3]),
+            )
+        )
+    for name, version in results["versions"].items():
+        print("  %-20s %s" % (name, version))
+    for name, reason in results["missing"].items():
+        print("  %-20s MISSING: %s" % (name, reason))
+    print(
+        "\nMilliseconds, median; * the fastest peer, - not run (why is told at the end).\n"
+        "%9s %-22s %3s %s %-15s %9s %7s %6s %6s"
+        % ("", "layer", "N", "T", "pass", OURS, "GFLOP/s", "limit", "ratio")
+        + "".join(" %11s" % name[:11] for name in peer_names(results))
+    )
+
+
+def peer_names(results):
+    return [name for name in results["versions"] if name != OURS]
+
+
+def print_row(results, row, index, count):
+    name_of_fastest = fastest_peer(row)[0]
+    cells = []
+    for name in peer_names(results):
+        seconds = row["seconds"].get(name)
+        text = "-" if seconds is None else "%.3f" % (1e3 * seconds)
+        cells.append(" %11s" % (text + ("*" if name == name_of_fastest else " ")))
+    ours = row["seconds"].get(OURS, float("nan"))
+    print(
+        "[%3d/%3d] %-22s %3d %d %-15s %9.3f %7.1f %5.0f%% %5.2fx"
+        % (
+            index,
+            count,
+            row["layer"],
+            row["batch"],
+            row["threads"],
+            row["pass"].replace("_", " "),
+            1e3 * ours,
+            row["flops"] / ours * 1e-9,
+            100 * limit_seconds(results, row) / ours,
+            ratio(row),
+        )
+        + "".join(cells),
+        flush=True,
+    )
+
+
+def print_table(title, header, rows):
+    """Prints a Markdown table."""
+    cells = [header] + [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    cells.insert(1, ["-" * width for width in widths])
+    print("\n%s\n" % title)
+    for row in cells:
+        print("| %s |" % " | ".join(cell.ljust(width) for cell, width in zip(row, widths)))
+
+
+def verdict(value, bar):
+    if math.isnan(value):
+        return "not run"
+    return "%.2f %s" % (value, "met" if value >= bar else "MISSED")
+
+
+def print_summary(results):
+    """Prints what was reached against what was wanted."""
+    ours = [row for row in results["rows"] if OURS in row["seconds"]]
+    against_peers = [row for row in ours if fastest_peer(row)[0]]
+    all_threads = sorted({row["threads"] for row in ours})
+    print_classes(results, against_peers, all_threads)
+    print_slower(against_peers)
+    print_gains(results, ours)
+    print_divisors(ours)
+    print_xla(against_peers)
+    print_failures(results)
+
+
+def print_classes(results, rows, all_threads):
+    table = []
+    for title, members, *bars in CLASSES:
+        line = [title]
+        for pass_name, bar in zip(SHARES, bars):
+            line.append("%.1f" % bar)
+            for threads in all_threads:
+                ratios = [
+                    ratio(row)
+                    for row in rows
+                    if row["channels_per_group"] in members
+                    and (row["pass"], row["threads"]) == (pass_name, threads)
+                ]
+                line.append(verdict(geometric_mean(ratios), bar))
+        table.append(line)
+    line = ["3x3: share of limit"]
+    for pass_name, bar in SHARES.items():
+        line.append("%.2f" % bar)
+        for threads in all_threads:
+            shares = [
+                share_of_limit(results, row)
+                for row in rows
+                if set(row["filter"]) == {3}
+                and len(row["filter"]) == 2
+                and (row["pass"], row["threads"]) == (pass_name, threads)
+            ]
+            line.append(verdict(geometric_mean(shares), bar))
+    table.append(line)
+    header = ["channels per group"]
+    for pass_name in SHARES:
+        header.append(pass_name + ": wanted")
+        header += ["%d thread(s)" % threads for threads in all_threads]
+    print_table("Ratio to the fastest peer of each layer, geometric mean", header, table)
+
+
+def print_slower(rows):
+    slower = sorted((row for row in rows if ratio(row) < 1 and row["pass"] in SHARES), key=ratio)
+    print_table(
+        "Layers slower than the fastest peer: %d of %d"
+        % (len(slower), sum(row["pass"] in SHARES for row in rows)),
+        ["layer", "batch", "threads", "pass", "ratio", "fastest peer"],
+        [
+            [row["layer"], row["batch"], row["threads"], row["pass"]]
+            + ["%.2f" % ratio(row), fastest_peer(row)[0]]
+            for row in slower
+        ],
+    )
+
+
+def print_gains(results, rows):
+    """What the second thread gains."""
+    if not {"1", "2"} <= results["limits"].keys():
+        return
+    one, two = results["limits"]["1"], results["limits"]["2"]
+    by_key = {(row["problem"], row["pass"], row["threads"]): row for row in rows}
+    gains = collections.defaultdict(list)
+    missed = []
+    for (problem, pass_name, threads), row in by_key.items():
+        single = by_key.get((problem, pass_name, 1))
+        if threads != 2 or single is None:
+            continue
+        if arithmetic_seconds(row, two) < memory_seconds(row, two):
+            kind = "memory"
+            wanted = MEMORY_GAIN * memory_seconds(row, one) / memory_seconds(row, two)
+        elif row["flops"] >= ARITHMETIC_FLOPS:
+            kind, wanted = "arithmetic", ARITHMETIC_GAIN
+        else:
+            continue
+        gain = single["seconds"][OURS] / row["seconds"][OURS]
+        gains[kind].append(gain)
+        if gain < wanted:
+            missed.append((gain / wanted, row, kind, gain, wanted))
+    missed.sort(key=lambda item: item[0])
+    print_table(
+        "2 threads against 1: %s; %d missed, the worst:"
+        % (
+            ", ".join(
+                "%.2f where %s limits (%d)" % (geometric_mean(values), kind, len(values))
+                for kind, values in sorted(gains.items())
+            ),
+            len(missed),
+        ),
+        ["layer", "batch", "pass", "limit", "gain", "wanted"],
+        [
+            [row["layer"], row["batch"], row["pass"], kind, "%.2f" % gain, "%.2f" % wanted]
+            for _, row, kind, gain, wanted in missed[:10]
+        ],
+    )
+
+
+def print_divisors(rows):
+    """What groups cost, against the dense layer of the same size."""
+    rows = [row for row in rows if row["layer"].startswith("divisor/")]
+    dense = {(row["pass"], row["threads"]): row for row in rows if row["groups"] == 1}
+    table = collections.defaultdict(dict)
+    for row in rows:
+        key = row["pass"], row["threads"]
+        if key in dense:
+            part = row["seconds"][OURS] / dense[key]["seconds"][OURS]
+            wanted = DIVISOR_32 if row["groups"] == 32 else 1
+            table[key][row["groups"]] = "%.3f%s" % (part, "" if part <= wanted else " MISSED")
+    if table:
+        groups = sorted({row["groups"] for row in rows})
+        print_table(
+            "Time for 8x28x28x256 -> 256, 3x3, by groups, as a part of the dense layer's"
+            " (wanted: at most 1; at 32 groups 1/8)",
+            ["pass, threads"] + ["%d" % count for count in groups],
+            [
+                ["%s, %d" % key] + [parts.get(count, "-") for count in groups]
+                for key, parts in table.items()
+            ],
+        )
+
+
+def print_xla(rows):
+    """The workaround: a training step of the first layer."""
+    first = [row for row in rows if row["layer"] == rows[0]["layer"] and row["batch"] == 8]
+    for threads in sorted({row["threads"] for row in first}):
+        step = [row for row in first if row["threads"] == threads and row["pass"] in SHARES]
+        if len(step) == len(SHARES) and all(XLA in row["seconds"] for row in step):
+            xla, ours = (sum(row["seconds"][name] for row in step) for name in (XLA, OURS))
+            print(
+                "\nA training step of %s, batch 8, %d thread(s), against %s: %s (wanted: %d)"
+                % (first[0]["layer"], threads, XLA, verdict(xla / ours, XLA_RATIO), XLA_RATIO)
+            )
+
+
+def print_failures(results):
+    reasons = collections.Counter()
+    for row in results["rows"]:
+        for name, reason in row["failures"].items():
+            reasons[name, reason] += 1
+    table = [[name, reason, "all"] for name, reason in results["missing"].items()]
+    table += [[name, reason[:100], count] for (name, reason), count in sorted(reasons.items())]
+    print_table("What did not run", ["peer", "why", "rows of %d" % len(results["rows"])], table)
+
+
+def draw(results, directory):
+    """Writes forward.png and gradients.png: batch 8 (or the only one), all threads."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = [OURS] + peer_names(results)
+    colors = dict(zip(names, ["black"] + list(pyplot.get_cmap("tab10").colors)))
+    threads = max(map(int, results["limits"]))
+    for pass_name in SHARES:
+        rows = [
+            row
+            for row in results["rows"]
+            if (row["pass"], row["threads"]) == (pass_name, threads) and fastest_peer(row)[0]
+        ]
+        batches = {row["batch"] for row in rows}
+        batch = 8 if 8 in batches else min(batches, default=0)
+        rows = [row for row in rows if row["batch"] == batch and OURS in row["seconds"]]
+        if not rows:
+            continue
+        rows.sort(key=lambda row: row["channels_per_group"])
+        figure, panels = pyplot.subplots(
+            1, 4, sharey=True, figsize=(15, 2 + 0.26 * len(rows)), constrained_layout=True
+        )
+        places = range(len(rows))
+        for name in reversed(names):
+            mine = [(place, row) for place, row in zip(places, rows) if name in row["seconds"]]
+            for panel, scale in (
+                (panels[0], lambda row, seconds: 1e3 * seconds),
+                (panels[1], lambda row, seconds: row["flops"] / seconds * 1e-9),
+            ):
+                panel.plot(
+                    [scale(row, row["seconds"][name]) for _, row in mine],
+                    [place for place, _ in mine],
+                    "D" if name == OURS else "o",
+                    color=colors[name],
+                    label=name,
+                )
+        limits = [limit_seconds(results, row) for row in rows]
+        panels[0].plot([1e3 * seconds for seconds in limits], places, "|", color="red", ms=12)
+        panels[1].plot(
+            [row["flops"] / seconds * 1e-9 for row, seconds in zip(rows, limits)],
+            places,
+            "|",
+            color="red",
+            ms=12,
+            label="limit",
+        )
+        ratios = [ratio(row) for row in rows]
+        panels[2].barh(places, ratios, color=["tab:green" if r >= 1 else "tab:red" for r in ratios])
+        panels[2].axvline(1, color="black", lw=1)
+        panels[3].barh(places, [100 * share_of_limit(results, row) for row in rows], color="gray")
+        panels[3].axvline(100 * SHARES[pass_name], color="black", lw=1)
+        for panel, title in zip(
+            panels, ["milliseconds", "GFLOP/s", "ratio to the fastest peer", "% of the limit"]
+        ):
+            panel.set_title(title)
+            panel.grid(axis="x", alpha=0.3)
+        panels[0].set_xscale("log")
+        panels[1].set_xscale("log")
+        panels[0].set_yticks(places)
+        panels[0].set_yticklabels(
+            ["%s (%d)" % (row["layer"], row["channels_per_group"]) for row in rows]
+        )
+        panels[0].invert_yaxis()
+        handles, labels = panels[1].get_legend_handles_labels()
+        panels[3].legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
+        figure.suptitle(
+            "Grouped convolution, %s, batch %d, %d thread(s), %s; (channels per group)"
+            % (
+                "both gradients" if pass_name == "gradients" else pass_name,
+                batch,
+                threads,
+                results["machine"]["processor"],
+            )
+        )
+        path = pathlib.Path(directory) / ("%s.png" % pass_name)
+        figure.savefig(path, dpi=100)
+        pyplot.close(figure)
+        print("Picture: %s" % path)
+
+
+def main():
+    path = pathlib.Path(sys.argv[1])
+    results = json.loads(path.read_text())
+    print_header(results)
+    for row in results["rows"]:
+        print_row(results, row, 0, 0)
+    print_summary(results)
+    draw(results, path.parent)
+
+
+if __name__ == "__main__":
+    main()

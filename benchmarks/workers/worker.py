@@ -1,0 +1,100 @@
+"""Times one framework, as benchmarks/bench.py asks: `worker.py MODULE.CLASS THREADS`.
+
+Says {"version": "..."} when it is ready. Then speaks JSON lines, a request on
+standard input, its answer on standard output:
+
+    {"problem": "g32mb8ic128...", "pass": "forward"}   -> {"seconds": 0.1, "sample": [...]}
+    {"repeat": 5}       times what was loaded last     -> {"seconds": [0.1, ...]}
+    {"forget": true}    frees it                       -> {}
+
+What fails is answered with {"error": "..."}. The class has a `version`, and is
+made with the number of threads. Its load(problem, input, filter,
+output_gradient) returns a callable for each pass that it has: "forward",
+"input_gradient", "filter_gradient", "gradients" (both). A call does that pass
+once and returns its result; the class's arrays(result) turns that into NumPy
+arrays in TensorFlow's layout (of any shape, as only the order of their values
+counts). Tensors are brought into the layout that the framework wants while
+loading: this is not timed.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+
+import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from problem import Problem  # noqa: E402
+
+
+class Worker:
+    """Answers requests; keeps the problem loaded last."""
+
+    def __init__(self, peer):
+        self._peer = peer
+        self._forget()
+
+    def _forget(self):
+        self._text = self._passes = self._run = None
+
+    def answer(self, request):
+        """Returns the answer to a request."""
+        if "problem" in request:
+            return self._load(request["problem"], request["pass"])
+        if "repeat" in request:
+            return {"seconds": self._time(request["repeat"])}
+        self._forget()
+        return {}
+
+    def _load(self, text, name):
+        if self._text != text:
+            self._forget()
+            problem = Problem(text)
+            self._passes = self._peer.load(problem, *problem.tensors())
+            self._text = text
+        if name not in self._passes:
+            return {"error": "has no %s" % name.replace("_", " ")}
+        self._run = self._passes[name]
+        arrays = self._peer.arrays(self._run())
+        return {"seconds": self._time(1)[0], "sample": sum(map(sample, arrays), [])}
+
+    def _time(self, repeat):
+        if repeat > 1:
+            self._run()  # Caches are another process's after a pause.
+        seconds = []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            self._run()
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+
+def sample(array):
+    """Some values of an array, the same places in every process."""
+    places = np.random.RandomState(0).randint(0, array.size, 1000)
+    return array[np.unravel_index(places, array.shape)].tolist()
+
+
+def main():
+    # Frameworks print to standard output, which is for answers alone.
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    module, name = sys.argv[1].split(".")
+    peer = getattr(importlib.import_module(module), name)(int(sys.argv[2]))
+    answers.write(json.dumps({"version": peer.version}) + "\n")
+    worker = Worker(peer)
+    for line in sys.stdin:
+        try:
+            answer = worker.answer(json.loads(line))
+        except Exception as error:
+            traceback.print_exc()
+            message = str(error).strip().split("\n")[0]
+            answer = {"error": "%s: %s" % (type(error).__name__, message)}
+        answers.write(json.dumps(answer) + "\n")
+
+
+if __name__ == "__main__":
+    main()
