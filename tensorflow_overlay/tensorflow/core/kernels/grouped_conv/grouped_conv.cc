@@ -60,6 +60,8 @@ constexpr int64_t kSharedFilterBytes = 1 << 17;
 constexpr int64_t kSharedRowBytes = 3 << 17;
 // Tensors that are larger together are fetched ahead.
 constexpr int64_t kPrefetchBytes = 1 << 24;
+// Into at least so many tasks FilterGradient is divided, if it can be.
+constexpr int64_t kSumTasks = 16;
 // So many tasks a thread even out what they cost.
 constexpr int64_t kTasksPerThread = 4;
 
@@ -980,8 +982,15 @@ void FilterGradientPass<T>::Tiling() {
 
   units_per_set_ = 1;
   if (chunks_.count() == 1 && parts_ == 1) {
+    int64_t most = units_;
+    // Sums of slices are worth their memory traffic where that of the tensors
+    // is much more.
+    if (kSumTasks * units_ * UnitSize() * 4 >
+        g_.input_size() + g_.output_size()) {
+      most = CeilDiv(units_, kSumTasks);
+    }
     units_per_set_ = std::max<int64_t>(
-        1, std::min({units_, kSharedFilterBytes / 2 / (UnitSize() * number),
+        1, std::min({most, kSharedFilterBytes / 2 / (UnitSize() * number),
                      kSharedRowBytes / (slots_ * unit_row_bytes),
                      kSumBytes / (batch_rows_ * w_bytes())}));
   }
@@ -992,10 +1001,9 @@ void FilterGradientPass<T>::Tiling() {
   rows_ = g_.batch * g_.dim[0].output * g_.dim[1].output;
   // Few sets are shared by slices of the rows. How many depends on the geometry
   // alone, so that sums do not depend on the number of threads.
-  const int64_t kTasks = 16;
   slices_ = std::max<int64_t>(
       1, std::min(
-             {CeilDiv(kTasks, sets_), rows_,
+             {CeilDiv(kSumTasks, sets_), rows_,
               kScratchBytes / (sets_ * units_per_set_ * UnitSize() * number)}));
 }
 
@@ -1253,7 +1261,6 @@ Result FilterGradient(const ConvGeometry& geometry, const T* input,
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(Half)
-INSTANTIATE(BFloat16)
 INSTANTIATE(int32_t)
 #undef INSTANTIATE
 
