@@ -1261,6 +1261,7 @@ Result FilterGradient(const ConvGeometry& geometry, const T* input,
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(Half)
+INSTANTIATE(BFloat16)
 INSTANTIATE(int32_t)
 #undef INSTANTIATE
 

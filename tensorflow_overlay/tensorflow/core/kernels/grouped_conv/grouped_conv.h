@@ -57,9 +57,9 @@ struct Epilogue {
 
 enum class Result { kOk, kOutOfMemory };
 
-// T is float, double, Half or int32_t (which wraps around, as TensorFlow's
-// does). An output with elements is always written whole: zeros where an empty
-// input or filter leaves nothing to sum, before the epilogue.
+// T is float, double, Half, BFloat16 or int32_t (which wraps around, as
+// TensorFlow's does). An output with elements is always written whole: zeros
+// where an empty input or filter leaves nothing to sum, before the epilogue.
 
 // output = epilogue(conv(input, filter))
 template <typename T>

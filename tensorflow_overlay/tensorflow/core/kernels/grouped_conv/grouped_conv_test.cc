@@ -134,6 +134,25 @@ struct Type<Half> {
   static constexpr double kEpsilon = 1.0 / 1024;
 };
 
+template <>
+struct Type<BFloat16> {
+  // Exact for numbers with 8 significant bits.
+  static BFloat16 Make(double value) {
+    const float number = static_cast<float>(value);
+    uint32_t bits;
+    std::memcpy(&bits, &number, sizeof(bits));
+    return BFloat16{static_cast<uint16_t>(bits >> 16)};
+  }
+  static double Read(BFloat16 value) {
+    const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
+    float number;
+    std::memcpy(&number, &bits, sizeof(number));
+    return number;
+  }
+  static constexpr double kSumEpsilon = std::numeric_limits<float>::epsilon();
+  static constexpr double kEpsilon = 1.0 / 128;
+};
+
 // The reference's result, and per element the sum of the products' magnitudes.
 struct Expected {
   explicit Expected(int64_t size) : sum(size), magnitude(size) {}
@@ -311,6 +330,7 @@ void TestProblem(const std::string& text, std::mt19937* random) {
   TestType<float>(geometry, "float", text, random);
   TestType<double>(geometry, "double", text, random);
   TestType<Half>(geometry, "half", text, random);
+  TestType<BFloat16>(geometry, "bfloat16", text, random);
   TestType<int32_t>(geometry, "int32", text, random);
 }
 
@@ -414,56 +434,76 @@ TEST(GroupedConvTest, Int32WrapsAround) {
   EXPECT_EQ(output, std::numeric_limits<int32_t>::max() - 2);
 }
 
-// Multiplies every half by `factor` with a depthwise convolution.
-std::vector<Half> MultiplyAllHalves(Half factor) {
-  std::vector<Half> halves(65536);
-  for (int i = 0; i < 65536; ++i) halves[i].bits = static_cast<uint16_t>(i);
-  const std::vector<Half> filter(64, factor);
+// Multiplies every number of T by `factor` with a depthwise convolution.
+template <typename T>
+std::vector<T> MultiplyAll(T factor) {
+  std::vector<T> all(65536);
+  for (int i = 0; i < 65536; ++i) all[i].bits = static_cast<uint16_t>(i);
+  const std::vector<T> filter(64, factor);
   ConvProblem problem;
   ConvGeometry g;
   std::string error;
   EXPECT_TRUE(ParseProblem("g64ic64oc64ih32", &problem));
   EXPECT_TRUE(MakeGeometry(problem, &g, &error)) << error;
-  std::vector<Half> output(65536);
+  std::vector<T> output(65536);
   SerialRunner runner;
-  EXPECT_TRUE(Forward<Half>(g, halves.data(), filter.data(), {}, output.data(),
-                            &runner) == Result::kOk);
+  EXPECT_TRUE(Forward<T>(g, all.data(), filter.data(), {}, output.data(),
+                         &runner) == Result::kOk);
   return output;
 }
 
-TEST(GroupedConvTest, EveryHalfSurvives) {
-  const std::vector<Half> output = MultiplyAllHalves(Type<Half>::Make(1));
+template <typename T>
+void TestEverySurvives() {
+  const std::vector<T> output = MultiplyAll(Type<T>::Make(1));
   for (int i = 0; i < 65536; ++i) {
-    const double value = Type<Half>::Read(Half{static_cast<uint16_t>(i)});
+    const double value = Type<T>::Read(T{static_cast<uint16_t>(i)});
     if (value != value) {
-      EXPECT_TRUE(std::isnan(Type<Half>::Read(output[i]))) << i;
+      EXPECT_TRUE(std::isnan(Type<T>::Read(output[i]))) << i;
     } else {
       // As numbers: adding to zero makes -0 a +0.
-      EXPECT_EQ(Type<Half>::Read(output[i]), value) << i;
+      EXPECT_EQ(Type<T>::Read(output[i]), value) << i;
+    }
+  }
+}
+
+TEST(GroupedConvTest, EveryHalfSurvives) { TestEverySurvives<Half>(); }
+
+TEST(GroupedConvTest, EveryBFloat16Survives) { TestEverySurvives<BFloat16>(); }
+
+// `factor`, less than 1, must have bits that make products round, and
+// `infinity` the bits of infinity.
+template <typename T>
+void TestRoundsToNearestEven(T factor, int infinity) {
+  const std::vector<T> output = MultiplyAll(factor);
+  for (int i = 0; i < infinity; ++i) {
+    // The product of two such numbers is exact in a double, and the neighbours
+    // of the result must not be nearer to it.
+    const double exact =
+        Type<T>::Read(T{static_cast<uint16_t>(i)}) * Type<T>::Read(factor);
+    const int bits = output[i].bits;
+    const double error =
+        std::fabs(Type<T>::Read(T{static_cast<uint16_t>(bits)}) - exact);
+    for (const int neighbour : {std::max(bits - 1, 0), bits + 1}) {
+      const double other =
+          std::fabs(Type<T>::Read(T{static_cast<uint16_t>(neighbour)}) - exact);
+      EXPECT_LE(error, other) << i;
+      if (neighbour != bits && error == other) {
+        EXPECT_EQ(bits % 2, 0) << i;
+      }
     }
   }
 }
 
 TEST(GroupedConvTest, HalfRoundsToNearestEven) {
-  const double factor = 1.0 / 3;
-  Half third{0x3555};
-  const std::vector<Half> output = MultiplyAllHalves(third);
-  EXPECT_LT(std::fabs(Type<Half>::Read(third) - factor), 1e-4);
-  for (int i = 0; i < 0x7c00; ++i) {
-    // The product of two halves is exact in a double, and the neighbours of the
-    // result must not be nearer to it.
-    const double exact = Type<Half>::Read(Half{static_cast<uint16_t>(i)}) *
-                         Type<Half>::Read(third);
-    const int bits = output[i].bits;
-    const double error =
-        std::fabs(Type<Half>::Read(Half{static_cast<uint16_t>(bits)}) - exact);
-    for (const int neighbour : {std::max(bits - 1, 0), bits + 1}) {
-      const double other = std::fabs(
-          Type<Half>::Read(Half{static_cast<uint16_t>(neighbour)}) - exact);
-      EXPECT_LE(error, other) << i;
-      if (neighbour != bits && error == other) EXPECT_EQ(bits % 2, 0) << i;
-    }
-  }
+  const Half third{0x3555};
+  EXPECT_LT(std::fabs(Type<Half>::Read(third) - 1.0 / 3), 1e-4);
+  TestRoundsToNearestEven(third, 0x7c00);
+}
+
+TEST(GroupedConvTest, BFloat16RoundsToNearestEven) {
+  const BFloat16 third{0x3eab};
+  EXPECT_LT(std::fabs(Type<BFloat16>::Read(third) - 1.0 / 3), 1e-3);
+  TestRoundsToNearestEven(third, 0x7f80);
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ namespace grouped_conv {
 #define DECLARE(isa)                                                \
   namespace isa {                                                   \
   void GetTables(Kernels<float>*, Kernels<double>*, Kernels<Half>*, \
-                 Kernels<int32_t>*);                                \
+                 Kernels<BFloat16>*, Kernels<int32_t>*);            \
   }
 DECLARE(generic)
 #ifdef __x86_64__
@@ -39,7 +39,7 @@ struct Isa {
   const char* name;
   bool supported;
   void (*get_tables)(Kernels<float>*, Kernels<double>*, Kernels<Half>*,
-                     Kernels<int32_t>*);
+                     Kernels<BFloat16>*, Kernels<int32_t>*);
 };
 
 struct Tables {
@@ -66,11 +66,12 @@ struct Tables {
         best = &isa;
       }
     }
-    best->get_tables(&f, &d, &h, &i);
+    best->get_tables(&f, &d, &h, &b, &i);
   }
   Kernels<float> f;
   Kernels<double> d;
   Kernels<Half> h;
+  Kernels<BFloat16> b;
   Kernels<int32_t> i;
 };
 
@@ -92,6 +93,10 @@ const Kernels<double>& GetKernels() {
 template <>
 const Kernels<Half>& GetKernels() {
   return GetAll().h;
+}
+template <>
+const Kernels<BFloat16>& GetKernels() {
+  return GetAll().b;
 }
 template <>
 const Kernels<int32_t>& GetKernels() {

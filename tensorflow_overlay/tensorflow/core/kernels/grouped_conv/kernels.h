@@ -37,6 +37,10 @@ struct SumType<Half> {
   using type = float;
 };
 template <>
+struct SumType<BFloat16> {
+  using type = float;
+};
+template <>
 struct SumType<int32_t> {
   using type = uint32_t;
 };

@@ -143,13 +143,13 @@ struct Convert {
   static GROUPED_CONV_INLINE T Write(Sum<T> value) { return value; }
 };
 
+union Bits {
+  float number;
+  uint32_t bits;
+};
+
 template <>
 struct Convert<Half> {
-  union Bits {
-    float number;
-    uint32_t bits;
-  };
-
   static GROUPED_CONV_INLINE float Read(Half value) {
     // Multiplying by 2^112 moves the exponent to float's bias, and makes
     // subnormals normal.
@@ -183,6 +183,27 @@ struct Convert<Half> {
                13;
     }
     return Half{static_cast<uint16_t>(sign | result)};
+  }
+};
+
+template <>
+struct Convert<BFloat16> {
+  static GROUPED_CONV_INLINE float Read(BFloat16 value) {
+    Bits result;
+    result.bits = static_cast<uint32_t>(value.bits) << 16;
+    return result.number;
+  }
+
+  static GROUPED_CONV_INLINE BFloat16 Write(float value) {
+    Bits from;
+    from.number = value;
+    const uint32_t bits = from.bits;
+    // Rounding could carry a NaN's fraction into its sign, so a quiet one is
+    // made instead.
+    const uint32_t result = (bits & 0x7fffffffu) > 0x7f800000u
+                                ? bits >> 16 | 0x40u
+                                : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    return BFloat16{static_cast<uint16_t>(result)};
   }
 };
 
@@ -568,10 +589,11 @@ Kernels<T> MakeTable() {
 }  // namespace
 
 void GetTables(Kernels<float>* f, Kernels<double>* d, Kernels<Half>* h,
-               Kernels<int32_t>* i) {
+               Kernels<BFloat16>* b, Kernels<int32_t>* i) {
   *f = MakeTable<float>();
   *d = MakeTable<double>();
   *h = MakeTable<Half>();
+  *b = MakeTable<BFloat16>();
   *i = MakeTable<int32_t>();
 }
 

@@ -27,6 +27,12 @@ struct Half {
   uint16_t bits;
 };
 
+// The upper half of an IEEE 754 binary32, as Eigen::bfloat16 and TensorFlow's
+// own type store it. Arithmetic is in float.
+struct BFloat16 {
+  uint16_t bits;
+};
+
 enum class Activation { kNone, kRelu, kRelu6, kElu };
 
 }  // namespace grouped_conv
