@@ -315,12 +315,7 @@ class Stage:
         blobs = self._run(
             "hash-object", "-w", "--no-filters", "--stdin-paths", stdin="\n".join(files).encode()
         )
-        modes = self.modes()
-        entries = [
-            "%s %s\t%s\n" % (modes.get(path, "100644"), blob, path)
-            for blob, path in zip(blobs.decode().split(), paths)
-        ]
-        self._run("update-index", "--index-info", stdin="".join(entries).encode())
+        self.put(dict(zip(paths, blobs.decode().split())))
 
     def write(self, files):
         """Writes files, given by their paths and bytes, into the tree."""
@@ -328,6 +323,14 @@ class Stage:
             for path, data in files.items():
                 write_file(os.path.join(folder, path), data)
             self.add(folder, list(files))
+
+    def put(self, blobs):
+        """Puts files into the tree, given the names of their blobs by their paths."""
+        modes = self.modes()
+        entries = [
+            "%s %s\t%s\n" % (modes.get(path, "100644"), blob, path) for path, blob in blobs.items()
+        ]
+        self._run("update-index", "--index-info", stdin="".join(entries).encode())
 
     def apply(self, patch, exactly=False):
         """Applies a patch whole and without fuzz; `exactly`: without an offset either."""
@@ -394,18 +397,29 @@ def commit_wheel(scratch, wheel):
     return stage.commit("Python files of %s\n" % name, date=date)
 
 
-def commit_patch_set(scratch, base, release, form):
-    """Commits a release's patches and then the overlay on a base; returns the last commit."""
+def commit_patches(scratch, base, release, form):
+    """Commits a release's patches on a base; returns the last commit."""
     stage = Stage(scratch, base)
     for patch in patches_of(release, form):
         stage.apply(patch)
         stage.commit_patch(patch)
+    return stage.head
+
+
+def commit_overlay(scratch, patched):
+    """Commits the overlay after the patches; returns the commit."""
+    stage = Stage(scratch, patched)
     paths = overlay_files()
     clashes = set(stage.modes()).intersection(paths)
     if clashes:
         raise Error("the tree has files of the overlay's already: %s" % ", ".join(sorted(clashes)))
     stage.add(OVERLAY, paths)
     return stage.commit(OVERLAY_MESSAGE)
+
+
+def commit_patch_set(scratch, base, release, form):
+    """Commits a release's patches and then the overlay on a base; returns the last commit."""
+    return commit_overlay(scratch, commit_patches(scratch, base, release, form))
 
 
 def call(main):

@@ -73,6 +73,11 @@ def unpatched(clone):
 def commit_source(scratch, base, release):
     """Commits patches, overlay and these edits on a base; returns the last commit."""
     tip = patch_set.commit_patch_set(scratch, base, release, patch_set.SOURCE)
+    return commit_edits(scratch, base, tip, release)
+
+
+def commit_edits(scratch, base, tip, release):
+    """Commits these edits, given the trees before and after the patches; returns the commit."""
     stage = Stage(scratch, tip)
     stage.write(build_files(stage, release))
     stage.write(golden_files(stage, Stage(scratch, base)))

@@ -86,9 +86,10 @@ def release_tests(name, stock, peers):
             },
             main = "interop_test.py",
         )
-    for test in ("apply_test", "patches_test"):
+    for test in ("apply_test", "follow_upstream_test", "patches_test"):
         tests[test] = dict(
             data = [
+                "apply_test.py",
                 "golden_files.py",
                 "patch_workspace.py",
                 "workspace.py",
