@@ -12,6 +12,17 @@ _UPSTREAM_TESTS = {
     ],
 }
 
+# What decides how `make wheel` goes, for tests that run it in a copy of this
+# workspace.
+_WORKSPACE = [
+    "workspace.py",
+    "//:.bazelrc",
+    "//:.bazelversion",
+    "//:Makefile",
+    "//build_defs:rules",
+    "//ci:programs",
+]
+
 def release_tests(name, stock, peers):
     """Declares the tests of one release and, as `name`, a suite of them.
 
@@ -44,12 +55,11 @@ def release_tests(name, stock, peers):
             },
         ),
         "front_door_test": dict(
-            data = ["workspace.py"],
+            data = _WORKSPACE,
             file_env = {"//:WORKSPACE": "WORKSPACE"},
         ),
         "build_test": dict(
-            size = "large",
-            data = ["workspace.py"],
+            data = _WORKSPACE,
             file_env = {
                 "//:WORKSPACE": "WORKSPACE",
                 official + "official.txt": "OFFICIAL_NAME",
@@ -58,7 +68,7 @@ def release_tests(name, stock, peers):
                 release + "wheel.name.txt": "REBUILT_NAME",
                 release + "wheel.whl": "REBUILT_WHEEL",
             },
-            # It reads the whole workspace and runs a Bazel of its own.
+            # A Bazel in a sandbox would have no sandbox for its own actions.
             tags = ["local"],
         ),
         "install_test": dict(
@@ -118,6 +128,8 @@ def release_tests(name, stock, peers):
             environment = official + "env/pyvenv.cfg",
             main = attributes.pop("main", test + ".py"),
             tags = ["manual"] + attributes.pop("tags", []),
+            # Minutes, where two cores have more to do.
+            timeout = "long",
             **attributes
         )
     native.test_suite(
