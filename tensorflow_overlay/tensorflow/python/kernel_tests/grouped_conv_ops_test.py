@@ -35,6 +35,7 @@ from tensorflow.python.framework import constant_op
 from tensorflow.python.framework import dtypes
 from tensorflow.python.framework import errors
 from tensorflow.python.framework import importer
+from tensorflow.python.framework import op_def_registry
 from tensorflow.python.framework import ops
 from tensorflow.python.framework import test_util
 from tensorflow.python.ops import array_ops
@@ -681,6 +682,8 @@ class HostileShapesTest(test.TestCase, parameterized.TestCase):
       ('padding', ((0, 2**31), (0, 0)),
        r'explicit_paddings .* \[0,2147483648,0,0\]'))
   def testAttribute(self, name, value, message):
+    if test_util.IsMklEnabled() and name != 'padding' and 2**31 in value:
+      self.skipTest('The rewriting of ops for oneDNN dies of it.')
     for groups, op in itertools.product(
         (1, 2), ('forward', 'input_gradient', 'filter_gradient')):
       conv = _conv(groups, 4, 6)
@@ -717,7 +720,7 @@ class GroupedFusedConv2DTest(test.TestCase, parameterized.TestCase):
     fused = [
         '+'.join(op.decode() for op in node.attr['fused_ops'].list.s)
         for graph in metadata.partition_graphs for node in graph.node
-        if node.op == '_FusedConv2D'
+        if node.op in ('_FusedConv2D', '_MklNativeFusedConv2D')
     ]
     return value, fused
 
@@ -738,7 +741,11 @@ class GroupedFusedConv2DTest(test.TestCase, parameterized.TestCase):
       output = ConvOps(conv).forward(fed, kernel.astype(dtype))
       output = activate(nn_ops.bias_add(output, bias.astype(dtype)))
       value, fused = self._run(array_ops.identity(output), {fed: inputs})
-    self.assertEqual([self._fused_name('BiasAdd', activation)], fused)
+    if test_util.IsMklEnabled() and dtype == np.float64:
+      expected = []  # oneDNN has no such type, so Grappler leaves it alone.
+    else:
+      expected = [self._fused_name('BiasAdd', activation)]
+    self.assertEqual(expected, fused)
     self.assertAllClose(
         expected_activation(conv.forward(inputs, kernel) + bias), value,
         rtol=1e-5, atol=1e-5)
@@ -782,6 +789,11 @@ class GroupedFusedConv2DTest(test.TestCase, parameterized.TestCase):
             name='fused', op='_FusedConv2D', input=[i.op.name for i in inputs])
         node.attr['T'].type = dtypes.float32.as_datatype_enum
         node.attr['num_args'].i = len(shapes)
+        attributes = op_def_registry.get('_FusedConv2D').attr
+        if any(attribute.name == 'TArgs' for attribute in attributes):
+          # In later releases arguments may have types of their own.
+          node.attr['TArgs'].list.type.extend(
+              [node.attr['T'].type] * len(shapes))
         node.attr['strides'].list.i.extend([1] * 4)
         node.attr['padding'].s = b'SAME'
         node.attr['fused_ops'].list.s.extend(op.encode() for op in fused_ops)

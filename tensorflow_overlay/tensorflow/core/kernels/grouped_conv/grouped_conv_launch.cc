@@ -70,23 +70,11 @@ Status Launch(OpKernelContext* context, const Algorithm& algorithm) {
     return errors::ResourceExhausted(
         "Out of memory for the scratch space of a convolution");
   }
-  return Status::OK();
-}
-
-template <typename T>
-const typename AlgorithmType<T>::type* Data(const Tensor& tensor) {
-  return reinterpret_cast<const typename AlgorithmType<T>::type*>(
-      tensor.flat<T>().data());
-}
-
-template <typename T>
-typename AlgorithmType<T>::type* Data(Tensor* tensor) {
-  return reinterpret_cast<typename AlgorithmType<T>::type*>(
-      tensor->flat<T>().data());
+  return Status();
 }
 
 Status ToStatus(bool ok, const std::string& error) {
-  return ok ? Status::OK() : errors::InvalidArgument(error);
+  return ok ? Status() : errors::InvalidArgument(error);
 }
 
 // Reads attribute `name`, which has a value a dimension of the input, of which
@@ -111,19 +99,24 @@ Status ReadPerDimension(OpKernelConstruction* context, const char* name,
   const int first = GetTensorSpatialDimIndex(rank, format, 0);
   spatial->assign(values.begin() + first,
                   values.begin() + first + spatial_rank);
-  return Status::OK();
+  return Status();
 }
 
 Status ReadPadding(OpKernelConstruction* context, TensorFormat format,
                    int spatial_rank, ConvProblem* problem) {
   Padding padding;
   TF_RETURN_IF_ERROR(context->GetAttr("padding", &padding));
+  std::vector<int64> values;
+  if (context->HasAttr("explicit_paddings")) {
+    TF_RETURN_IF_ERROR(context->GetAttr("explicit_paddings", &values));
+  } else if (context->HasAttr("padding_list")) {
+    // Of what Grappler fuses with padding in 3-D, still called VALID.
+    TF_RETURN_IF_ERROR(context->GetAttr("padding_list", &values));
+    if (padding == VALID && !values.empty()) padding = EXPLICIT;
+  }
   problem->padding = padding == VALID  ? grouped_conv::Padding::kValid
                      : padding == SAME ? grouped_conv::Padding::kSame
                                        : grouped_conv::Padding::kExplicit;
-  if (!context->HasAttr("explicit_paddings")) return Status::OK();
-  std::vector<int64> values;
-  TF_RETURN_IF_ERROR(context->GetAttr("explicit_paddings", &values));
   const int rank = spatial_rank + 2;
   TF_RETURN_IF_ERROR(CheckValidPadding(padding, values, rank, format));
   if (padding == EXPLICIT) {
@@ -131,7 +124,7 @@ Status ReadPadding(OpKernelConstruction* context, TensorFormat format,
     problem->explicit_paddings.assign(
         values.begin() + first, values.begin() + first + 2 * spatial_rank);
   }
-  return Status::OK();
+  return Status();
 }
 
 }  // namespace
@@ -169,7 +162,7 @@ Status ReadSizes(const Tensor& tensor, const char* name,
   const DataType type = tensor.dtype();
   if (type != DT_INT32 && type != DT_INT64) {
     *sizes = Sizes(tensor.shape());
-    return Status::OK();
+    return Status();
   }
   if (!TensorShapeUtils::IsVector(tensor.shape())) {
     return errors::InvalidArgument(name, " must be a vector but has shape ",
@@ -182,7 +175,7 @@ Status ReadSizes(const Tensor& tensor, const char* name,
     const auto values = tensor.vec<int32>();
     sizes->assign(values.data(), values.data() + values.size());
   }
-  return Status::OK();
+  return Status();
 }
 
 Status CheckConvolution(const ConvProblem& problem, ConvGeometry* geometry) {
@@ -241,6 +234,7 @@ Status LaunchFilterGradient(OpKernelContext* context,
   template Status LaunchFilterGradient<T>(OpKernelContext*,                   \
                                           const ConvGeometry&, const Tensor&, \
                                           const Tensor&, Tensor*)
+INSTANTIATE(bfloat16);
 INSTANTIATE(Eigen::half);
 INSTANTIATE(float);
 INSTANTIATE(double);

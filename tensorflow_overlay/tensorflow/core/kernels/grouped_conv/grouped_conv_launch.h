@@ -52,7 +52,7 @@ Status CheckOutBackprop(const grouped_conv::ConvGeometry& geometry,
                         const Tensor& out_backprop);
 
 // The type with which the algorithms read elements of T, which may be
-// Eigen::half, float, double or int32.
+// bfloat16, Eigen::half, float, double or int32.
 template <typename T>
 struct AlgorithmType {
   using type = T;
@@ -61,8 +61,25 @@ template <>
 struct AlgorithmType<Eigen::half> {
   using type = grouped_conv::Half;
 };
+template <>
+struct AlgorithmType<bfloat16> {
+  using type = grouped_conv::BFloat16;
+};
 template <typename T>
 using ConvEpilogue = grouped_conv::Epilogue<typename AlgorithmType<T>::type>;
+
+// The elements of a tensor of T, as the algorithms read them.
+template <typename T>
+const typename AlgorithmType<T>::type* Data(const Tensor& tensor) {
+  return reinterpret_cast<const typename AlgorithmType<T>::type*>(
+      tensor.flat<T>().data());
+}
+
+template <typename T>
+typename AlgorithmType<T>::type* Data(Tensor* tensor) {
+  return reinterpret_cast<typename AlgorithmType<T>::type*>(
+      tensor->flat<T>().data());
+}
 
 // The shapes of all tensors must be those that `geometry` was made of.
 template <typename T>

@@ -22,6 +22,7 @@ limitations under the License.
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "tensorflow/core/framework/numeric_types.h"
@@ -35,6 +36,7 @@ limitations under the License.
 #include "tensorflow/core/kernels/grouped_conv/stock_kernel.h"
 #include "tensorflow/core/lib/core/errors.h"
 #include "tensorflow/core/lib/strings/str_util.h"
+#include "tensorflow/core/public/version.h"
 
 namespace tensorflow {
 namespace {
@@ -64,13 +66,18 @@ class ConvOp : public OpKernel {
     const bool dilated =
         std::any_of(dilations.begin(), dilations.end(),
                     [](int64_t dilation) { return dilation != 1; });
-    if (attributes_.layout == Layout::kChannelsLast &&
-        (stock_dilates || !dilated)) {
+    const bool one_dnn = str_util::StartsWith(context->def().op(), "_Mkl");
+    if (one_dnn || (attributes_.layout == Layout::kChannelsLast &&
+                    (stock_dilates || !dilated))) {
       OP_REQUIRES_OK(context, MakeStockKernel(context, &stock_));
     }
   }
 
   void Compute(OpKernelContext* context) final {
+    if (stock_only_) {
+      stock_->Compute(context);
+      return;
+    }
     ConvProblem problem = attributes_;
     ConvGeometry geometry;
     OP_REQUIRES_OK(context, Check(context, &problem, &geometry));
@@ -94,10 +101,17 @@ class ConvOp : public OpKernel {
   virtual Status Run(OpKernelContext* context, const ConvProblem& problem,
                      const ConvGeometry& geometry) const = 0;
 
+  // Leaves grouped convolutions to the stock kernel as well, if there is one.
+  bool LeaveAllToStock() {
+    stock_only_ = stock_ != nullptr;
+    return stock_only_;
+  }
+
  private:
   ConvProblem attributes_;  // Has no shapes.
   // Null where the stock kernels refuse the attributes.
   std::unique_ptr<OpKernel> stock_;
+  bool stock_only_ = false;
 };
 
 template <typename T, int kSpatialRank>
@@ -139,9 +153,12 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     OP_REQUIRES_OK(context, context->GetAttr("fused_ops", &ops));
     OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
     const string fused = str_util::Join(ops, "+");
-    OP_REQUIRES(context, ReadFusedOps(ops),
-                errors::Unimplemented("fused_ops cannot be ", fused));
-    const int expected = batch_norm_ ? 4 : 1;
+    if (!ReadFusedOps(ops) || !ReadsArgs(context)) {
+      OP_REQUIRES(context, this->LeaveAllToStock(),
+                  errors::Unimplemented("fused_ops cannot be ", fused));
+      return;
+    }
+    const int expected = batch_norm_ ? 4 : ops.empty() ? 0 : 1;
     const int actual = context->num_inputs() - kFirstArgument;
     OP_REQUIRES(context, actual == expected,
                 errors::InvalidArgument(fused, " needs ", expected,
@@ -163,7 +180,7 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
             shape.DebugString());
       }
     }
-    return Status::OK();
+    return Status();
   }
 
   Status Run(OpKernelContext* context, const ConvProblem& problem,
@@ -171,26 +188,35 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     ConvEpilogue<T> epilogue;
     epilogue.activation = activation_;
     if (!batch_norm_) {
-      epilogue.bias = context->input(kFirstArgument).flat<T>().data();
+      if (context->num_inputs() > kFirstArgument) {
+        epilogue.bias = Data<T>(context->input(kFirstArgument));
+      }
       return this->Convolve(context, geometry, epilogue);
     }
     const int64 channels = geometry.output_channels;
     Tensor folded;
     TF_RETURN_IF_ERROR(context->allocate_temp(
         DataTypeToEnum<T>::value, TensorShape({2, channels}), &folded));
-    T* scale = folded.flat<T>().data();
-    T* bias = scale + channels;
-    FoldBatchNorm(context, channels, scale, bias);
-    epilogue.scale = scale;
-    epilogue.bias = bias;
+    FoldBatchNorm(context, channels, folded.flat<T>().data());
+    epilogue.scale = Data<T>(&folded);
+    epilogue.bias = epilogue.scale + channels;
     return this->Convolve(context, geometry, epilogue);
   }
 
  private:
   static constexpr int kFirstArgument = 2;
 
+  // The op's definition may leave it open which types the arguments have.
+  static bool ReadsArgs(OpKernelConstruction* context) {
+    const DataTypeSlice types(context->input_types());
+    return std::all_of(
+        types.begin() + kFirstArgument, types.end(),
+        [](DataType type) { return type == DataTypeToEnum<T>::value; });
+  }
+
   bool ReadFusedOps(const std::vector<string>& ops) {
-    if (ops.empty() || ops.size() > 2) return false;
+    if (ops.empty()) return true;  // Grappler fused nothing but padding.
+    if (ops.size() > 2) return false;
     batch_norm_ = ops[0] == "FusedBatchNorm";
     if (!batch_norm_ && ops[0] != "BiasAdd") return false;
     if (ops.size() == 1) return true;
@@ -202,8 +228,8 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
   }
 
   // scale * x + bias = gamma * (x - mean) / sqrt(variance + epsilon) + beta
-  void FoldBatchNorm(OpKernelContext* context, int64 channels, T* scale,
-                     T* bias) const {
+  void FoldBatchNorm(OpKernelContext* context, int64 channels, T* scale) const {
+    T* bias = scale + channels;
     const T* arguments[4];
     for (int i = 0; i < 4; ++i) {
       arguments[i] = context->input(kFirstArgument + i).flat<T>().data();
@@ -212,9 +238,15 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     const T* beta = arguments[1];
     const T* mean = arguments[2];
     const T* variance = arguments[3];
+    // Types of 16 bits are too coarse to compute in.
+    using Number = typename std::conditional<sizeof(T) == 2, float, T>::type;
     for (int64 i = 0; i < channels; ++i) {
-      scale[i] = gamma[i] / std::sqrt(variance[i] + static_cast<T>(epsilon_));
-      bias[i] = beta[i] - scale[i] * mean[i];
+      const Number factor =
+          static_cast<Number>(gamma[i]) /
+          std::sqrt(static_cast<Number>(variance[i]) + epsilon_);
+      scale[i] = static_cast<T>(factor);
+      bias[i] = static_cast<T>(static_cast<Number>(beta[i]) -
+                               factor * static_cast<Number>(mean[i]));
     }
   }
 
@@ -284,10 +316,18 @@ OpKernel* Create(OpKernelConstruction* context) {
 
 template <template <typename, int> class Kernel, int kSpatialRank,
           typename... Types>
-void Override(const char* op, std::vector<KernelOverride>* overrides) {
+void Override(const char* op, std::vector<KernelOverride>* overrides,
+              const char* label = "") {
   overrides->insert(overrides->end(),
-                    {{op, DataTypeToEnum<Types>::value,
+                    {{op, label, DataTypeToEnum<Types>::value,
                       Create<Kernel<Types, kSpatialRank>>}...});
+}
+
+// What ops are renamed to where oneDNN runs them.
+template <template <typename, int> class Kernel, int kSpatialRank>
+void OverrideOneDnn(const char* op, std::vector<KernelOverride>* overrides) {
+  Override<Kernel, kSpatialRank, bfloat16, Eigen::half, float>(
+      op, overrides, "MklNameChangeOp");
 }
 
 // The ops and types that TensorFlow has CPU kernels for.
@@ -307,6 +347,24 @@ std::vector<KernelOverride> Overrides() {
   for (const char* op : {"Conv3DBackpropFilter", "Conv3DBackpropFilterV2"}) {
     Override<FilterGradientOp, 3, half, float, double>(op, &all);
   }
+  // From here on what 2.2 has not and 2.21, of this version, has.
+  if (TF_GRAPH_DEF_VERSION < 2474) return all;
+  Override<ForwardOp, 2, bfloat16>("Conv2D", &all);
+  Override<FusedOp, 2, bfloat16, half>("_FusedConv2D", &all);
+  Override<InputGradientOp, 2, bfloat16>("Conv2DBackpropInput", &all);
+  Override<FilterGradientOp, 2, bfloat16>("Conv2DBackpropFilter", &all);
+  Override<ForwardOp, 3, bfloat16>("Conv3D", &all);
+  Override<FusedOp, 3, bfloat16, half, float>("_FusedConv3D", &all);
+  Override<InputGradientOp, 3, bfloat16>("Conv3DBackpropInputV2", &all);
+  Override<FilterGradientOp, 3, bfloat16>("Conv3DBackpropFilterV2", &all);
+  OverrideOneDnn<ForwardOp, 2>("_MklNativeConv2D", &all);
+  OverrideOneDnn<FusedOp, 2>("_MklNativeFusedConv2D", &all);
+  OverrideOneDnn<InputGradientOp, 2>("_MklNativeConv2DBackpropInput", &all);
+  OverrideOneDnn<FilterGradientOp, 2>("_MklNativeConv2DBackpropFilter", &all);
+  OverrideOneDnn<ForwardOp, 3>("_MklNativeConv3D", &all);
+  OverrideOneDnn<FusedOp, 3>("_MklNativeFusedConv3D", &all);
+  OverrideOneDnn<InputGradientOp, 3>("_MklNativeConv3DBackpropInputV2", &all);
+  OverrideOneDnn<FilterGradientOp, 3>("_MklNativeConv3DBackpropFilterV2", &all);
   return all;
 }
 

@@ -51,15 +51,15 @@ KernelRegistry* Registry() {
   return static_cast<KernelRegistry*>(GlobalKernelRegistry());
 }
 
-// The unlabelled CPU kernels for `op` of which `predicate(def)` holds.
+// The CPU kernels for `op` under `label` of which `predicate(def)` holds.
 template <typename Predicate>
 std::vector<const KernelRegistration*> FindCpuKernels(
-    const string& op, const Predicate& predicate) {
+    const string& op, const string& label, const Predicate& predicate) {
   std::vector<const KernelRegistration*> found;
   KernelRegistry* registry = Registry();
   mutex_lock lock(registry->mu);
-  const auto range =
-      registry->registry.equal_range(strings::StrCat(op, ":", DEVICE_CPU, ":"));
+  const auto range = registry->registry.equal_range(
+      strings::StrCat(op, ":", DEVICE_CPU, ":", label));
   for (auto it = range.first; it != range.second; ++it) {
     if (predicate(it->second.def)) found.push_back(&it->second);
   }
@@ -68,26 +68,27 @@ std::vector<const KernelRegistration*> FindCpuKernels(
 
 bool IsStock(const KernelDef& def) { return def.priority() == 0; }
 
-// Checks that what the structs above show of the kernels for `op` is what
-// TensorFlow's own interface says of them, and that no other library overrides
-// them.
-Status CheckKernels(const string& op) {
+// Checks that what the structs above show of the kernels for `op` under `label`
+// is what TensorFlow's own interface says of them, and that no other library
+// overrides them.
+Status CheckKernels(const string& op, const string& label) {
   const KernelList kernels = GetRegisteredKernelsForOp(op);
   for (const KernelDef& def : kernels.kernel()) {
-    if (def.device_type() != DEVICE_CPU || !def.label().empty()) continue;
+    if (def.device_type() != DEVICE_CPU || def.label() != label) continue;
     if (!IsStock(def)) {
       return errors::AlreadyExists("another library overrides ", op);
     }
     const string expected = def.SerializeAsString();
-    const auto found = FindCpuKernels(op, [&](const KernelDef& candidate) {
-      return candidate.SerializeAsString() == expected;
-    });
+    const auto found =
+        FindCpuKernels(op, label, [&](const KernelDef& candidate) {
+          return candidate.SerializeAsString() == expected;
+        });
     if (found.size() != 1 || found[0]->factory == nullptr) {
       return errors::Internal("TensorFlow's kernel registry does not show ",
                               def.ShortDebugString());
     }
   }
-  return Status::OK();
+  return Status();
 }
 
 Status CheckRegistry(const std::vector<KernelOverride>& overrides) {
@@ -106,9 +107,9 @@ Status CheckRegistry(const std::vector<KernelOverride>& overrides) {
   for (const KernelOverride& override : overrides) {
     if (override.op == checked) continue;  // One override a type.
     checked = override.op;
-    TF_RETURN_IF_ERROR(CheckKernels(checked));
+    TF_RETURN_IF_ERROR(CheckKernels(checked, override.label));
   }
-  return Status::OK();
+  return Status();
 }
 
 }  // namespace
@@ -117,13 +118,14 @@ void RegisterAboveStock(const std::vector<KernelOverride>& overrides) {
   const Status status = CheckRegistry(overrides);
   if (!status.ok()) {
     LOG(ERROR) << "Grouped convolution is not available on the CPU: "
-               << status.error_message();
+               << status.ToString();
     return;
   }
   for (const KernelOverride& override : overrides) {
     // The registrar only registers: it can go when that is done.
     kernel_factory::OpKernelRegistrar(KernelDefBuilder(override.op)
                                           .Device(DEVICE_CPU)
+                                          .Label(override.label)
                                           .TypeConstraint("T", override.type)
                                           .Priority(1)
                                           .Build(),
@@ -135,8 +137,13 @@ void RegisterAboveStock(const std::vector<KernelOverride>& overrides) {
 Status MakeStockKernel(OpKernelConstruction* context,
                        std::unique_ptr<OpKernel>* kernel) {
   const AttrSlice attrs(context->def());
+  // What a node asks for by its label, it has as an attribute.
+  string label;
+  if (context->HasAttr("_kernel")) {
+    TF_RETURN_IF_ERROR(context->GetAttr("_kernel", &label));
+  }
   const auto found =
-      FindCpuKernels(context->def().op(), [&](const KernelDef& def) {
+      FindCpuKernels(context->def().op(), label, [&](const KernelDef& def) {
         bool match = false;
         return IsStock(def) && KernelAttrsMatch(def, attrs, &match).ok() &&
                match;

@@ -27,9 +27,11 @@ limitations under the License.
 
 namespace tensorflow {
 
-// A CPU kernel for `op` with attribute T of `type`, and what makes it.
+// A CPU kernel for `op` with attribute T of `type`, and what makes it. Its
+// label is that of the stock kernel.
 struct KernelOverride {
   const char* op;
+  const char* label;
   DataType type;
   OpKernel* (*create)(OpKernelConstruction*);
 };
