@@ -411,6 +411,7 @@ TEST(GroupedConvTest, ChosenProblems) {
         // What does not fit scratch memory whole: channels, taps of a row, rows
         // of the filter, the image's width, the window's.
         "mb2ic20000oc5ih1iw2", "mb2ic3oc20000ih1iw9kh1kw3sw7",
+        "mb2ic3oc20000ih1iw20kh1kw3sw7pw3", "mb2ic3oc20000ih1iw20kh1kw5sw3pw4",
         "ic4oc4ih1iw9000kh1kw8990", "g2ic4oc4ih62kh60", "ic64oc3ih2iw5000kw3",
         "g20ic40oc20ih3iw5000kw2_cf", "ic2oc2ih1iw200000kh1kw2dw190000",
         // Strides beyond the window and the input.

@@ -1,0 +1,367 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// Forward and InputGradient: w is the filter.
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+#include "tensorflow/core/kernels/grouped_conv/pass.h"
+
+namespace grouped_conv {
+namespace {
+
+// So many tasks a thread even out what they cost.
+constexpr int64_t kTasksPerThread = 4;
+
+template <typename T>
+struct Tensors {
+  const T* x;
+  const T* filter;
+  const Epilogue<T>& epilogue;
+  T* sums;
+};
+
+template <typename T>
+struct Correlation : Pass<T> {
+  using Pass<T>::Pass;
+
+  void Divide(int num_threads);
+  Result Run(const Tensors<T>& tensors, TaskRunner* runner);
+
+  int64_t phases;  // At once.
+  int64_t rows_per_task;
+};
+
+template <typename T>
+void Correlation<T>::Divide(int num_threads) {
+  const int64_t position_bytes = this->part_size() * sizeof(Sum<T>);
+  // Sums of one chunk wait in scratch for those of the next.
+  const bool waiting = this->chunks.count() > 1;
+  const int64_t waiting_bytes = waiting ? position_bytes : 0;
+  const int64_t full_width = this->plan.phases[0].count;
+  phases = this->plan.num_phases;
+  if (waiting || !this->SetWidth(true, full_width, waiting_bytes)) {
+    phases = 1;
+    this->SetWidth(false, full_width, waiting_bytes);
+  }
+  // With a dilation, rows of x in between serve the next rows of sums.
+  const Dimension& height = this->g.dim[1];
+  const int64_t spread = std::max<int64_t>(
+      1, std::min(
+             CeilDiv((height.filter - 1) * height.dilation + 1, height.filter),
+             this->XSize(1)));
+  this->slots = this->chunks.largest().rows;
+  const int64_t row_bytes = std::max<int64_t>(this->x_row_bytes, 1);
+  if (spread <= std::min(kRowBytes / row_bytes, kListSize) / this->slots) {
+    this->slots *= spread;
+  }
+
+  this->units_per_set = 1;
+  if (!waiting && this->parts == 1) {
+    const int64_t filter_bytes = this->unit_size() * sizeof(Sum<T>);
+    this->units_per_set = std::max<int64_t>(
+        1, std::min({this->units, kSharedFilterBytes / filter_bytes,
+                     kSharedRowBytes / (this->slots * row_bytes)}));
+  }
+  this->SetPrefetch();
+  const int64_t tasks = CeilDiv(kTasksPerThread * num_threads, this->sets());
+  rows_per_task = CeilDiv(this->rows, std::min(this->rows, tasks));
+  if (waiting) {
+    rows_per_task =
+        std::min(rows_per_task, kSumBytes / (this->width * position_bytes));
+  }
+}
+
+// Computes some rows of the sums of a set of units.
+template <typename T>
+class CorrelationTask {
+ public:
+  using S = Sum<T>;
+
+  CorrelationTask(const Correlation<T>& pass, const Tensors<T>& tensors,
+                  int64_t set, int64_t first_row, Scratch* scratch)
+      : pass_(pass),
+        form_(pass.form),
+        tensors_(tensors),
+        set_(set),
+        units_(pass.SetUnits(set)),
+        first_row_(first_row),
+        rows_(std::min(pass.rows_per_task, pass.rows - first_row)),
+        w_(scratch->Take<S>(units_ * pass.unit_size())),
+        x_(pass, tensors.x, set, scratch),
+        products_(scratch->Take<Product<S>>(pass.chunks.largest().rows *
+                                            pass.chunks.largest().taps)),
+        sums_(scratch->Take<S>(pass.chunks.count() > 1
+                                   ? rows_ * pass.width * pass.part_size()
+                                   : kMaxRows * kMaxVectors * form_.lanes)) {
+    scale_ = PackChannels(tensors.epilogue.scale, scratch);
+    bias_ = PackChannels(tensors.epilogue.bias, scratch);
+    direct_ =
+        std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
+        (form_.operand == kScalars
+             ? pass.out_channels % form_.lanes == 0
+             : pass.out_channels == 1 && form_.groups % form_.lanes == 0) &&
+        pass.chunks.count() == 1 && scale_ == nullptr && bias_ == nullptr &&
+        tensors.epilogue.activation == Activation::kNone;
+  }
+
+  void Run() {
+    const RowPlan& plan = pass_.plan;
+    bool packed = false;
+    for (int64_t p = 0; p < plan.num_phases; p += pass_.phases) {
+      first_phase_ = p;
+      end_phase_ = std::min(p + pass_.phases, plan.num_phases);
+      for (begin_ = 0; begin_ < plan.phases[0].count; begin_ += pass_.width) {
+        for (int64_t c = 0; c < pass_.chunks.count(); ++c) {
+          chunk_ = pass_.chunks.Get(c);
+          accumulate_ = c > 0;
+          final_ = c + 1 == pass_.chunks.count();
+          if (!packed || pass_.chunks.count() > 1) PackFilter();
+          packed = true;
+          x_.Start(chunk_, first_phase_, end_phase_, begin_,
+                   begin_ + pass_.width);
+          for (int64_t row = 0; row < rows_; ++row) SumRow(row);
+        }
+      }
+    }
+  }
+
+ private:
+  // Copies one value a channel to scratch, if there are any.
+  const S* PackChannels(const T* values, Scratch* scratch) const;
+  void PackFilter();
+  void SumRow(int64_t row);
+  // Sums tile rows [j, j + num_j) and vectors [v, v + num_v) of a unit.
+  void SumTile(int64_t row, int64_t i, const Unit& unit, int64_t phase,
+               int64_t v, int64_t num_v, int64_t j, int64_t num_j);
+
+  const Correlation<T>& pass_;
+  const Form& form_;
+  const Tensors<T>& tensors_;
+  const int64_t set_;
+  const int64_t units_;
+  const int64_t first_row_;
+  const int64_t rows_;
+  S* const w_;
+  XRows<T> x_;
+  Product<S>* const products_;
+  S* const sums_;  // Of a tile or, until their last chunk, of all rows.
+  const S* scale_;
+  const S* bias_;
+  bool direct_;  // Whether sums are vectors of the tensor as they are.
+
+  int64_t first_phase_;
+  int64_t end_phase_;
+  int64_t begin_;  // The first position.
+  Chunk chunk_;
+  bool accumulate_;  // Whether there were chunks before.
+  bool final_;       // Whether there is none behind.
+  int64_t num_products_;
+  int64_t vectors_done_;  // Of the row.
+  Prefetcher next_sums_;
+};
+
+template <typename T>
+const Sum<T>* CorrelationTask<T>::PackChannels(const T* values,
+                                               Scratch* scratch) const {
+  if (values == nullptr) return nullptr;
+  const int64_t size = pass_.part_size();
+  S* result = scratch->Take<S>(units_ * size);
+  std::memset(result, 0, units_ * size * sizeof(S));
+  const Steps steps = {0, 0, pass_.out_channels, 1};
+  for (int64_t i = 0; i < units_; ++i) {
+    const Unit unit = pass_.GetUnit(set_, i);
+    pass_.kernels.pack(form_.Map(steps, unit.block, 1, unit.channels, size),
+                       values +
+                           unit.block * form_.groups_per_block * steps.group +
+                           unit.first_channel,
+                       result + i * size);
+  }
+  return result;
+}
+
+// In scratch, the filter is [units][rows][taps][channels of x][part].
+template <typename T>
+void CorrelationTask<T>::PackFilter() {
+  const ConvGeometry& g = pass_.g;
+  const int64_t channels = std::min(chunk_.channels, pass_.x_channels);
+  const int64_t tap_size = chunk_.channels * pass_.part_size();
+  // A "pixel" is a channel of x.
+  const Steps steps = {0, pass_.backward ? 1 : g.output_channels,
+                       g.output_channels_per_group(),
+                       pass_.backward ? g.output_channels : 1};
+  std::memset(w_, 0, units_ * pass_.unit_size() * sizeof(S));
+  for (int64_t i = 0; i < units_; ++i) {
+    const Unit unit = pass_.GetUnit(set_, i);
+    const Mapping mapping = form_.Map(steps, unit.block, channels,
+                                      unit.channels, pass_.part_size());
+    const T* filter =
+        tensors_.filter + unit.block * form_.groups_per_block * steps.group +
+        chunk_.first_channel * steps.pixel + unit.first_channel * steps.channel;
+    for (int64_t r = 0; r < chunk_.rows; ++r) {
+      for (int64_t t = 0; t < chunk_.taps; ++t) {
+        const int64_t tap = (chunk_.first_row + r) * pass_.plan.num_taps +
+                            pass_.plan.taps[chunk_.first_tap + t];
+        pass_.kernels.pack(
+            mapping,
+            filter + tap * g.input_channels_per_group() * g.output_channels,
+            w_ + i * pass_.unit_size() + (r * chunk_.taps + t) * tap_size);
+      }
+    }
+  }
+}
+
+template <typename T>
+void CorrelationTask<T>::SumRow(int64_t row) {
+  x_.Load(first_row_ + row, 1);
+  if (pass_.prefetch) {
+    const int64_t size = pass_.OutSize(2) * pass_.out_steps.pixel;
+    next_sums_.Start(tensors_.sums + (first_row_ + row + 1) * size,
+                     size * sizeof(T));
+  }
+  vectors_done_ = 0;
+  const int64_t tap_size = chunk_.channels * pass_.part_size();
+  for (int64_t i = 0; i < units_; ++i) {
+    const Unit unit = pass_.GetUnit(set_, i);
+    const S* w = w_ + i * pass_.unit_size();
+    for (int64_t p = first_phase_; p < end_phase_; ++p) {
+      const Phase& phase = pass_.plan.phases[p];
+      const int64_t count = std::min(pass_.width, phase.count - begin_);
+      if (count <= 0) continue;
+      num_products_ = 0;
+      for (int64_t r = 0; r < chunk_.rows; ++r) {
+        for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
+          const grouped_conv::Run run = Clip(pass_.plan.runs[k], chunk_);
+          if (run.count <= 0) continue;
+          const S* x = x_.Find(i, r, 0, run);
+          if (x == nullptr) break;
+          products_[num_products_++] = {
+              x, w + (r * chunk_.taps + run.tap) * tap_size,
+              run.count * chunk_.channels};
+        }
+      }
+      ForPieces(form_.Vectors(unit.channels), kMaxVectors,
+                [&](int64_t v, int64_t num_v) {
+                  ForPieces(count, pass_.kernels.max_rows[num_v - 1],
+                            [&](int64_t j, int64_t num_j) {
+                              SumTile(row, i, unit, p, v, num_v, j, num_j);
+                            });
+                });
+    }
+  }
+}
+
+template <typename T>
+void CorrelationTask<T>::SumTile(int64_t row, int64_t i, const Unit& unit,
+                                 int64_t phase, int64_t v, int64_t num_v,
+                                 int64_t j, int64_t num_j) {
+  const int64_t first_channel = v * form_.channels_per_vector;
+  Steps steps = pass_.out_steps;
+  T* const out = tensors_.sums + pass_.OutOffset(first_row_ + row, unit) +
+                 (phase + (begin_ + j) * pass_.plan.out_step) * steps.pixel +
+                 first_channel * steps.channel;
+  steps.pixel *= pass_.plan.out_step;
+
+  Tile<S> tile;
+  tile.products = products_;
+  tile.num_products = num_products_;
+  tile.x_row = pass_.plan.x_step * x_.pixel_size();
+  tile.x_offset = j * tile.x_row;
+  tile.x_depth = form_.x_lanes;
+  tile.w_offset = v * form_.lanes;
+  tile.w_depth = pass_.part_size();
+  tile.accumulate = accumulate_;
+  if (direct_) {
+    tile.sum = reinterpret_cast<S*>(out);
+    tile.sum_row = steps.pixel;
+  } else if (accumulate_ || !final_) {
+    tile.sum_row = pass_.part_size();
+    tile.sum = sums_ + (row * pass_.width + j) * tile.sum_row + tile.w_offset;
+  } else {
+    tile.sum = sums_;
+    tile.sum_row = num_v * form_.lanes;
+  }
+
+  vectors_done_ += num_v * num_j;
+  const int64_t row_vectors = units_ * pass_.part_vectors * pass_.OutSize(2);
+  x_.FetchUntil(vectors_done_, row_vectors);
+  next_sums_.FetchUntil(vectors_done_, row_vectors);
+
+  pass_.kernels.multiply[form_.operand][num_v - 1][num_j - 1](tile);
+  if (direct_ || !final_) return;
+  const int64_t channels = std::min(num_v * form_.channels_per_vector,
+                                    unit.channels - first_channel);
+  ScratchEpilogue<T> epilogue;
+  const int64_t offset = i * pass_.part_size() + v * form_.lanes;
+  if (scale_ != nullptr) epilogue.scale = scale_ + offset;
+  if (bias_ != nullptr) epilogue.bias = bias_ + offset;
+  epilogue.activation = tensors_.epilogue.activation;
+  // Of pixels of size 0, as all have the same.
+  const Mapping same = form_.Map(steps, unit.block, num_j, channels, 0);
+  std::copy_n(same.scratch_step, 2, epilogue.step);
+  pass_.kernels.unpack(
+      form_.Map(steps, unit.block, num_j, channels, tile.sum_row), tile.sum,
+      epilogue, out);
+}
+
+template <typename T>
+Result Correlation<T>::Run(const Tensors<T>& tensors, TaskRunner* runner) {
+  if (!this->DivideFilter()) return Result::kOutOfMemory;
+  Divide(runner->num_threads());
+  const int64_t sets = this->sets();
+  const int64_t tasks = sets * CeilDiv(this->rows, rows_per_task);
+  return RunTasks(tasks, this->TaskCycles(tasks), runner,
+                  [&](int64_t i, Scratch* scratch) {
+                    CorrelationTask<T>(*this, tensors, i % sets,
+                                       i / sets * rows_per_task, scratch)
+                        .Run();
+                  });
+}
+
+}  // namespace
+
+template <typename T>
+Result Forward(const ConvGeometry& geometry, const T* input, const T* filter,
+               const Epilogue<T>& epilogue, T* output, TaskRunner* runner) {
+  if (geometry.output_size() == 0) return Result::kOk;
+  return Correlation<T>(geometry, /*backward=*/false)
+      .Run({input, filter, epilogue, output}, runner);
+}
+
+template <typename T>
+Result InputGradient(const ConvGeometry& geometry, const T* filter,
+                     const T* output_backprop, T* input_backprop,
+                     TaskRunner* runner) {
+  if (geometry.input_size() == 0) return Result::kOk;
+  return Correlation<T>(geometry, /*backward=*/true)
+      .Run({output_backprop, filter, {}, input_backprop}, runner);
+}
+
+#define INSTANTIATE(T)                                                      \
+  template Result Forward<T>(const ConvGeometry&, const T*, const T*,       \
+                             const Epilogue<T>&, T*, TaskRunner*);          \
+  template Result InputGradient<T>(const ConvGeometry&, const T*, const T*, \
+                                   T*, TaskRunner*);
+INSTANTIATE(float)
+INSTANTIATE(double)
+INSTANTIATE(Half)
+INSTANTIATE(BFloat16)
+INSTANTIATE(int32_t)
+#undef INSTANTIATE
+
+}  // namespace grouped_conv

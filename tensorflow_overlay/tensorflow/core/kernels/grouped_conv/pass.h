@@ -1,0 +1,336 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// What the three passes have in common: their tiling, and x in scratch. See
+// tiling.h for the terms.
+
+#ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_PASS_H_
+#define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_PASS_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+
+#include "tensorflow/core/kernels/grouped_conv/geometry.h"
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+#include "tensorflow/core/kernels/grouped_conv/kernels.h"
+#include "tensorflow/core/kernels/grouped_conv/scratch.h"
+#include "tensorflow/core/kernels/grouped_conv/tiling.h"
+
+namespace grouped_conv {
+
+// Units share a task as long as their filters and rows of x stay in the cache
+// together.
+constexpr int64_t kSharedFilterBytes = 1 << 17;
+constexpr int64_t kSharedRowBytes = 3 << 17;
+// Tensors that are larger together are fetched ahead.
+constexpr int64_t kPrefetchBytes = 1 << 24;
+// Bounds what a unit needs for each channel.
+constexpr int64_t kMaxPartVectors = 256;
+
+// A part of a block's channels of w and sum.
+struct Unit {
+  int64_t block;
+  int64_t first_channel;
+  int64_t channels;
+};
+
+template <typename T>
+struct Pass {
+  using S = Sum<T>;
+
+  // `backward` is InputGradient.
+  Pass(const ConvGeometry& geometry, bool backward)
+      : g(geometry),
+        backward(backward),
+        kernels(GetKernels<T>()),
+        x_channels(backward ? g.output_channels_per_group()
+                            : g.input_channels_per_group()),
+        out_channels(backward ? g.input_channels_per_group()
+                              : g.output_channels_per_group()),
+        form(kernels.lanes, g.groups, out_channels),
+        x_steps(TensorSteps(g, x_channels,
+                            backward ? g.output_pixels() : g.input_pixels())),
+        out_steps(TensorSteps(g, out_channels,
+                              backward ? g.input_pixels() : g.output_pixels())),
+        rows(g.batch * OutSize(0) * OutSize(1)) {}
+
+  // Divides the filter into chunks and units. Returns false if there is no
+  // memory.
+  bool DivideFilter() {
+    if (!plan.Make(g.dim[2], backward)) return false;
+    const int64_t vectors = form.Vectors(out_channels);
+    const int64_t filter_rows = g.dim[0].filter * g.dim[1].filter;
+    // An empty x has one channel of zeros.
+    const int64_t channels = std::max<int64_t>(x_channels, 1);
+    chunks = Chunks(filter_rows, plan.num_taps, channels);
+    // Parts whose chunk is the whole filter, or else with vectors for a tile.
+    const double vector_bytes = static_cast<double>(filter_rows) *
+                                plan.num_taps * channels * form.lanes *
+                                sizeof(S);
+    const int64_t fit = static_cast<int64_t>(
+        std::min<double>(kMaxPartVectors, kFilterBytes / vector_bytes));
+    const int64_t most = std::max<int64_t>(fit, kMaxVectors);
+    parts = CeilDiv(vectors, most);
+    part_vectors = CeilDiv(vectors, parts);
+    units = form.blocks() * parts;
+    while (!chunks.Fit(part_size() * sizeof(S),
+                       RowBytes(/*all_phases=*/false, 1))) {
+      chunks.Halve();
+    }
+    return true;
+  }
+
+  // Bytes of a unit's row of x for `width` positions of all phases, which needs
+  // the whole filter, or of any one; or a number that is too large, too.
+  int64_t RowBytes(bool all_phases, int64_t width) const {
+    int64_t pixels =
+        (std::min(chunks.largest().taps, plan.phase_taps) - 1) * plan.tap_step +
+        1 + (width - 1) * plan.x_step;
+    if (all_phases) {
+      const Span span =
+          NeededSpan(plan, chunks.Get(0), 0, plan.num_phases, 0, width);
+      pixels = span.end - span.first;
+    }
+    return std::min(pixels, kRowBytes + 1) * chunks.largest().channels *
+           form.x_lanes * static_cast<int64_t>(sizeof(S));
+  }
+  // Sets the width of tiles and what depends on it: `most`, or less if rows of
+  // x would not fit scratch memory, or if a row of w or sums of which a
+  // position takes `position_bytes` would not. Returns whether all fit.
+  bool SetWidth(bool all_phases, int64_t most, int64_t position_bytes) {
+    const auto fits = [&] {
+      return x_row_bytes <= kRowBytes / chunks.largest().rows &&
+             width * position_bytes <= kSumBytes;
+    };
+    width = most;
+    x_row_bytes = RowBytes(all_phases, width);
+    while (width > 1 && !fits()) {
+      width = CeilDiv(width, 2);
+      x_row_bytes = RowBytes(all_phases, width);
+    }
+    return fits();
+  }
+  // Whether a task with all units streams tensors that are worth fetching
+  // ahead.
+  void SetPrefetch() {
+    prefetch =
+        g.layout == Layout::kChannelsLast && chunks.count() == 1 &&
+        units_per_set == units &&
+        (g.input_size() + g.output_size()) * static_cast<int64_t>(sizeof(T)) >
+            kPrefetchBytes;
+  }
+
+  int64_t XSize(int i) const {
+    return backward ? g.dim[i].output : g.dim[i].input;
+  }
+  int64_t OutSize(int i) const {
+    return backward ? g.dim[i].input : g.dim[i].output;
+  }
+  // Elements of scratch: of a position of w or sum; of a filter's rows, taps
+  // and channels.
+  int64_t part_size() const { return part_vectors * form.lanes; }
+  int64_t unit_size() const {
+    return chunks.largest().rows * chunks.largest().taps *
+           chunks.largest().channels * part_size();
+  }
+  // Sets of units are what tasks share.
+  int64_t sets() const { return CeilDiv(units, units_per_set); }
+  int64_t SetUnits(int64_t set) const {
+    return std::min(units_per_set, units - set * units_per_set);
+  }
+  Unit GetUnit(int64_t set, int64_t i) const {
+    const int64_t unit = set * units_per_set + i;
+    const int64_t size = part_vectors * form.channels_per_vector;
+    const int64_t first = unit % parts * size;
+    return {unit / parts, first, std::min(size, out_channels - first)};
+  }
+  // Where a row of out, numbered over the batch, has its first pixel of a unit.
+  int64_t OutOffset(int64_t row, const Unit& unit) const {
+    const int64_t image_rows = OutSize(0) * OutSize(1);
+    return row / image_rows * out_steps.batch +
+           row % image_rows * OutSize(2) * out_steps.pixel +
+           unit.block * form.groups_per_block * out_steps.group +
+           unit.first_channel * out_steps.channel;
+  }
+  // What one of `count` tasks costs.
+  int64_t TaskCycles(int64_t count) const {
+    const double products = static_cast<double>(g.output_size()) *
+                            g.filter_taps() * g.input_channels_per_group();
+    return static_cast<int64_t>(products / count / form.lanes) + 1;
+  }
+
+  const ConvGeometry& g;
+  const bool backward;
+  const Kernels<T>& kernels;
+  const int64_t x_channels;
+  const int64_t out_channels;
+  const Form form;
+  const Steps x_steps;
+  const Steps out_steps;
+  const int64_t rows;  // Of out, in the batch.
+
+  RowPlan plan;
+  Chunks chunks;
+  int64_t part_vectors;
+  int64_t parts;  // Of a block.
+  int64_t units;
+  int64_t units_per_set;
+  int64_t width;  // Positions of a phase at once.
+  int64_t slots;  // Rows of x in scratch.
+  int64_t x_row_bytes;
+  bool prefetch;
+};
+
+// Runs `count` tasks that need scratch memory.
+template <typename Task>
+Result RunTasks(int64_t count, int64_t cycles, TaskRunner* runner,
+                const Task& task) {
+  std::atomic<bool> out_of_memory(false);
+  runner->Run(count, cycles, [&](int64_t i) {
+    Scratch scratch;
+    if (scratch.ok()) {
+      task(i, &scratch);
+    } else {
+      out_of_memory = true;
+    }
+  });
+  return out_of_memory ? Result::kOutOfMemory : Result::kOk;
+}
+
+// The rows of x that a set's units need, in scratch.
+template <typename T>
+class XRows {
+ public:
+  using S = Sum<T>;
+
+  XRows(const Pass<T>& pass, const T* tensor, int64_t set, Scratch* scratch)
+      : pass_(pass),
+        tensor_(tensor),
+        set_(set),
+        units_(pass.SetUnits(set)),
+        row_size_(pass.x_row_bytes / sizeof(S)),
+        x_(scratch->Take<S>(pass.slots * units_ * row_size_)),
+        row_(scratch->Take<int64_t>(pass.slots)),
+        slot_(scratch->Take<int64_t>(pass.slots)),
+        cache_(pass.slots, scratch) {}
+
+  // Forgets all rows. What is loaded from now on is for `chunk` and positions
+  // [begin, end) of the phases [first_phase, end_phase).
+  void Start(const Chunk& chunk, int64_t first_phase, int64_t end_phase,
+             int64_t begin, int64_t end) {
+    chunk_ = chunk;
+    begin_ = begin;
+    span_ = NeededSpan(pass_.plan, chunk, first_phase, end_phase, begin, end);
+    cache_.Clear();
+    // Padding, and lanes without a group, stay zero.
+    std::memset(x_, 0, pass_.slots * units_ * row_size_ * sizeof(S));
+  }
+
+  // Loads what `count` rows of out need from `row` on, all of one plane.
+  void Load(int64_t row, int64_t count) {
+    const ConvGeometry& g = pass_.g;
+    const int64_t y = row % pass_.OutSize(1);
+    const int64_t z = row / pass_.OutSize(1) % pass_.OutSize(0);
+    const int64_t n = row / pass_.OutSize(1) / pass_.OutSize(0);
+    count_ = count;
+    for (int64_t r = 0; r < chunk_.rows; ++r) {
+      const int64_t tap_y = (chunk_.first_row + r) % g.dim[1].filter;
+      const int64_t tap_z = (chunk_.first_row + r) / g.dim[1].filter;
+      const int64_t x_z = SourcePosition(g.dim[0], pass_.backward, z, tap_z);
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t x_y =
+            SourcePosition(g.dim[1], pass_.backward, y + i, tap_y);
+        row_[r * count + i] =
+            x_y < 0 || x_z < 0
+                ? -1
+                : (n * pass_.XSize(0) + x_z) * pass_.XSize(1) + x_y;
+      }
+    }
+    int64_t last = -1;
+    cache_.Find(row_, chunk_.rows * count, slot_,
+                [&](int64_t from, int64_t to) {
+                  Copy(from, to);
+                  last = from;
+                });
+    // The next rows are likely those behind the last one.
+    const int64_t next = pass_.backward ? count : count * g.dim[1].stride;
+    const int64_t elements = pass_.XSize(2) * pass_.x_steps.pixel;
+    if (pass_.prefetch && last >= 0) {
+      next_.Start(tensor_ + (last + 1) * elements, next * elements * sizeof(T));
+    } else {
+      next_.Start(nullptr, 0);
+    }
+  }
+
+  // Where the i-th unit finds what row r of the chunk's taps multiplies for the
+  // j-th of the rows of out, at the first position; null if that is padding.
+  const S* Find(int64_t i, int64_t r, int64_t j, const Run& run) const {
+    const int64_t slot = slot_[r * count_ + j];
+    if (slot < 0) return nullptr;
+    return x_ + (slot * units_ + i) * row_size_ +
+           (run.x + begin_ * pass_.plan.x_step - span_.first) * pixel_size();
+  }
+  int64_t pixel_size() const { return chunk_.channels * pass_.form.x_lanes; }
+
+  // Fetches part of the rows that the next Load will want.
+  void FetchUntil(int64_t part, int64_t whole) {
+    next_.FetchUntil(part, whole);
+  }
+
+ private:
+  void Copy(int64_t row, int64_t slot) {
+    const int64_t first = std::max<int64_t>(span_.first, 0);
+    const int64_t pixels = std::min(span_.end, pass_.XSize(2)) - first;
+    // An empty x has no channels to copy.
+    const int64_t channels = std::min(chunk_.channels, pass_.x_channels);
+    if (pixels <= 0) return;
+    const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
+    const Steps& steps = pass_.x_steps;
+    const T* tensor =
+        tensor_ + row / image_rows * steps.batch +
+        (row % image_rows * pass_.XSize(2) + first) * steps.pixel +
+        chunk_.first_channel * steps.channel;
+    S* x =
+        x_ + slot * units_ * row_size_ + (first - span_.first) * pixel_size();
+    for (int64_t i = 0; i < units_; ++i) {
+      const int64_t block = pass_.GetUnit(set_, i).block;
+      pass_.kernels.pack(
+          pass_.form.Map(steps, block, pixels, channels, pixel_size()),
+          tensor + block * pass_.form.groups_per_block * steps.group,
+          x + i * row_size_);
+    }
+  }
+
+  const Pass<T>& pass_;
+  const T* const tensor_;
+  const int64_t set_;
+  const int64_t units_;
+  const int64_t row_size_;
+  S* const x_;
+  int64_t* const row_;
+  int64_t* const slot_;
+  RowCache cache_;
+  Prefetcher next_;
+  Chunk chunk_;
+  Span span_;
+  int64_t begin_;
+  int64_t count_;
+};
+
+}  // namespace grouped_conv
+
+#endif  // TENSORFLOW_CORE_KERNELS_GROUPED_CONV_PASS_H_

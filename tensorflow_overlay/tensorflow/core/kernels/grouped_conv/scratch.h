@@ -1,0 +1,157 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// The memory that tasks copy their operands to, and what keeps track of it.
+
+#ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_SCRATCH_H_
+#define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_SCRATCH_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+
+namespace grouped_conv {
+
+constexpr int64_t kCacheLine = 64;
+
+// A task's scratch memory, by use: a filter (or its sums), rows of x, sums or
+// rows of w, and lists of at most kListSize products or rows.
+constexpr int64_t kFilterBytes = 1 << 20;
+constexpr int64_t kRowBytes = 1 << 19;
+constexpr int64_t kSumBytes = 1 << 18;
+constexpr int64_t kListBytes = 1 << 18;
+constexpr int64_t kListSize = 2048;
+constexpr int64_t kScratchBytes =
+    kFilterBytes + kRowBytes + kSumBytes + kListBytes;
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+template <typename E>
+using Array = std::unique_ptr<E[], Free>;
+
+// Returns null if there is no memory.
+template <typename E>
+Array<E> AllocateArray(int64_t size) {
+  return Array<E>(static_cast<E*>(std::malloc(size * sizeof(E) + 1)));
+}
+
+// A task's scratch memory. It is kept for later tasks: fresh pages would cost
+// more than what is computed in them. So there is as much as ever ran at once.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  // Whether there was memory.
+  bool ok() const { return block_ != nullptr; }
+  // An array of `count` elements that starts a cache line. The caller sees to
+  // it that all fit kScratchBytes.
+  template <typename E>
+  E* Take(int64_t count) {
+    E* result = reinterpret_cast<E*>(next_);
+    next_ += count * sizeof(E);
+    next_ += -reinterpret_cast<uintptr_t>(next_) % kCacheLine;
+    return result;
+  }
+
+ private:
+  struct Block {
+    Block* next;
+  };
+  static Block* free_list_;
+
+  Block* block_;
+  char* next_;
+};
+
+// Which rows are in scratch. The row that was not asked for the longest makes
+// room for a new one.
+class RowCache {
+ public:
+  RowCache(int64_t slots, Scratch* scratch)
+      : row_(scratch->Take<int64_t>(slots)),
+        used_(scratch->Take<int64_t>(slots)),
+        slots_(slots) {
+    Clear();
+  }
+  void Clear() {
+    std::fill_n(row_, slots_, -1);
+    std::fill_n(used_, slots_, 0);
+    time_ = 0;
+  }
+  // Sets slot[i] for all rows[i], calling load(row, slot) for those that are
+  // new. A row of -1 has the slot -1.
+  template <typename Load>
+  void Find(const int64_t* rows, int64_t count, int64_t* slot,
+            const Load& load) {
+    ++time_;
+    // First those that are there, so that they stay.
+    for (int64_t i = 0; i < count; ++i) {
+      slot[i] = rows[i] < 0 ? -1 : SlotOf(rows[i]);
+      if (slot[i] >= 0) used_[slot[i]] = time_;
+    }
+    for (int64_t i = 0; i < count; ++i) {
+      if (rows[i] < 0 || slot[i] >= 0) continue;
+      slot[i] = SlotOf(rows[i]);
+      if (slot[i] < 0) {
+        slot[i] = std::min_element(used_, used_ + slots_) - used_;
+        row_[slot[i]] = rows[i];
+        load(rows[i], slot[i]);
+      }
+      used_[slot[i]] = time_;
+    }
+  }
+
+ private:
+  int64_t SlotOf(int64_t row) const {
+    const int64_t slot = std::find(row_, row_ + slots_, row) - row_;
+    return slot < slots_ ? slot : -1;
+  }
+
+  int64_t* const row_;
+  int64_t* const used_;
+  const int64_t slots_;
+  int64_t time_;
+};
+
+// Fetches memory into the cache little by little, while something is computed.
+class Prefetcher {
+ public:
+  void Start(const void* begin, int64_t bytes) {
+    begin_ = static_cast<const char*>(begin);
+    bytes_ = bytes;
+    done_ = 0;
+  }
+  // Goes on until `part` of `whole` is fetched.
+  void FetchUntil(int64_t part, int64_t whole) {
+    const int64_t end = bytes_ * part / whole;
+    for (; done_ < end; done_ += kCacheLine) {
+      __builtin_prefetch(begin_ + done_);
+    }
+  }
+
+ private:
+  const char* begin_ = nullptr;
+  int64_t bytes_ = 0;
+  int64_t done_ = 0;
+};
+
+}  // namespace grouped_conv
+
+#endif  // TENSORFLOW_CORE_KERNELS_GROUPED_CONV_SCRATCH_H_

@@ -1,0 +1,204 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+#include "tensorflow/core/kernels/grouped_conv/tiling.h"
+
+#include <algorithm>
+
+namespace grouped_conv {
+
+Steps TensorSteps(const ConvGeometry& geometry, int64_t channels,
+                  int64_t pixels) {
+  const int64_t all_channels = geometry.groups * channels;
+  if (geometry.layout == Layout::kChannelsLast) {
+    return {pixels * all_channels, all_channels, channels, 1};
+  }
+  return {pixels * all_channels, 1, channels * pixels, pixels};
+}
+
+Form::Form(int64_t lanes, int64_t groups, int64_t vector_channels)
+    : lanes(lanes), groups(groups) {
+  operand = groups * CeilDiv(vector_channels, lanes) <=
+                    CeilDiv(groups, lanes) * vector_channels
+                ? kScalars
+                : kVectors;
+  groups_per_block = operand == kVectors ? lanes : 1;
+  channels_per_vector = operand == kVectors ? 1 : lanes;
+  x_lanes = operand == kVectors ? lanes : 1;
+}
+
+Mapping Form::Map(const Steps& steps, int64_t block, int64_t pixels,
+                  int64_t channels, int64_t size) const {
+  if (operand == kScalars) {
+    return {{0, steps.pixel, steps.channel}, {0, size}, {1, pixels, channels}};
+  }
+  const int64_t here = std::min(lanes, groups - block * lanes);
+  if (channels == 1) {
+    return {{0, steps.pixel, steps.group}, {0, size}, {1, pixels, here}};
+  }
+  if (steps.channel == 1) {
+    return {{steps.pixel, steps.channel, steps.group},
+            {size, lanes},
+            {pixels, channels, here}};
+  }
+  return {{steps.channel, steps.pixel, steps.group},
+          {lanes, size},
+          {channels, pixels, here}};
+}
+
+int64_t SourcePosition(const Dimension& dim, bool backward, int64_t position,
+                       int64_t tap) {
+  if (!backward) {
+    const int64_t source =
+        position * dim.stride - dim.pad_before + tap * dim.dilation;
+    return source < dim.input ? std::max<int64_t>(source, -1) : -1;
+  }
+  const int64_t source = position + dim.pad_before - tap * dim.dilation;
+  if (source < 0 || source % dim.stride != 0) return -1;
+  return source / dim.stride < dim.output ? source / dim.stride : -1;
+}
+
+bool RowPlan::Make(const Dimension& dim, bool backward) {
+  num_taps = dim.filter;
+  num_phases = backward ? std::min(dim.stride, dim.input) : 1;
+  x_step = backward ? 1 : dim.stride;
+  out_step = backward ? dim.stride : 1;
+  phase_taps = 1;
+  tap_step = 1;
+  taps = AllocateArray<int64_t>(num_taps);
+  runs = AllocateArray<Run>(num_taps);
+  phases = AllocateArray<Phase>(num_phases);
+  if (!taps || !runs || !phases) return false;
+
+  // The pixel of x that a tap multiplies at position 0 of out, times the stride
+  // if backward.
+  const auto pixel = [&](int64_t tap) {
+    const int64_t x = tap * dim.dilation - dim.pad_before;
+    return backward ? -x : x;
+  };
+  const auto phase_of = [&](int64_t tap) {
+    return backward ? ((-pixel(tap)) % dim.stride + dim.stride) % dim.stride
+                    : 0;
+  };
+  // Sorts taps by phase, and in each by pixel.
+  for (int64_t p = 0; p < num_phases; ++p) phases[p] = {0, 0, 0};
+  for (int64_t tap = 0; tap < num_taps; ++tap) {
+    const int64_t p = phase_of(tap);
+    if (p < num_phases) ++phases[p].end_run;
+  }
+  int64_t end = 0;
+  for (int64_t p = 0; p < num_phases; ++p) {
+    phases[p].first_run = end;
+    end += phases[p].end_run;
+    phases[p].end_run = phases[p].first_run;
+  }
+  for (int64_t i = 0; i < num_taps; ++i) {
+    const int64_t tap = backward ? num_taps - 1 - i : i;
+    const int64_t p = phase_of(tap);
+    if (p < num_phases) taps[phases[p].end_run++] = tap;
+  }
+  // Taps of phases beyond the input are in no run.
+  std::fill(taps.get() + end, taps.get() + num_taps, 0);
+
+  int64_t num_runs = 0;
+  for (int64_t p = 0; p < num_phases; ++p) {
+    const int64_t first_tap = phases[p].first_run;
+    const int64_t end_tap = phases[p].end_run;
+    phase_taps = std::max(phase_taps, end_tap - first_tap);
+    phases[p].count =
+        backward ? CeilDiv(dim.input - p, dim.stride) : dim.output;
+    phases[p].first_run = num_runs;
+    int64_t last_x = 0;
+    for (int64_t i = first_tap; i < end_tap; ++i) {
+      const int64_t x =
+          backward ? (p + pixel(taps[i])) / dim.stride : pixel(taps[i]);
+      if (i > first_tap) tap_step = x - last_x;
+      if (i == first_tap || tap_step > 1) runs[num_runs++] = {i, 0, x};
+      last_x = x;
+      ++runs[num_runs - 1].count;
+    }
+    phases[p].end_run = num_runs;
+  }
+  return true;
+}
+
+Run Clip(const Run& run, const Chunk& chunk) {
+  const int64_t first = std::max(run.tap, chunk.first_tap);
+  const int64_t end =
+      std::min(run.tap + run.count, chunk.first_tap + chunk.taps);
+  return {first - chunk.first_tap, end - first, run.x + first - run.tap};
+}
+
+Chunks::Chunks(int64_t rows, int64_t taps, int64_t channels)
+    : all_{0, rows, 0, taps, 0, channels}, largest_(all_) {}
+
+int64_t Chunks::count() const {
+  return CeilDiv(all_.rows, largest_.rows) * CeilDiv(all_.taps, largest_.taps) *
+         CeilDiv(all_.channels, largest_.channels);
+}
+
+Chunk Chunks::Get(int64_t index) const {
+  const auto range = [&index](int64_t all, int64_t largest, int64_t* first,
+                              int64_t* count) {
+    const int64_t parts = CeilDiv(all, largest);
+    *first = index % parts * largest;
+    *count = std::min(largest, all - *first);
+    index /= parts;
+  };
+  Chunk chunk;
+  range(all_.channels, largest_.channels, &chunk.first_channel,
+        &chunk.channels);
+  range(all_.taps, largest_.taps, &chunk.first_tap, &chunk.taps);
+  range(all_.rows, largest_.rows, &chunk.first_row, &chunk.rows);
+  return chunk;
+}
+
+bool Chunks::Fit(int64_t element_bytes, int64_t row_bytes) const {
+  const int64_t elements = kFilterBytes / element_bytes;
+  return largest_.rows <= kListSize && largest_.taps <= kListSize &&
+         largest_.rows * largest_.taps <= kListSize &&
+         largest_.channels <= elements &&
+         largest_.rows * largest_.taps * largest_.channels <= elements &&
+         row_bytes <= kRowBytes / largest_.rows;
+}
+
+void Chunks::Halve() {
+  int64_t* size = largest_.rows > 1   ? &largest_.rows
+                  : largest_.taps > 1 ? &largest_.taps
+                                      : &largest_.channels;
+  *size = CeilDiv(*size, 2);
+}
+
+Span NeededSpan(const RowPlan& plan, const Chunk& chunk, int64_t first_phase,
+                int64_t end_phase, int64_t begin, int64_t end) {
+  Span span = {0, 0};
+  bool empty = true;
+  for (int64_t p = first_phase; p < end_phase; ++p) {
+    const Phase& phase = plan.phases[p];
+    const int64_t last = std::min(end, phase.count) - 1;
+    for (int64_t r = phase.first_run; r < phase.end_run; ++r) {
+      const Run run = Clip(plan.runs[r], chunk);
+      if (run.count <= 0 || last < begin) continue;
+      const Span needed = {run.x + begin * plan.x_step,
+                           run.x + run.count + last * plan.x_step};
+      span.first = empty ? needed.first : std::min(span.first, needed.first);
+      span.end = empty ? needed.end : std::max(span.end, needed.end);
+      empty = false;
+    }
+  }
+  return span;
+}
+
+}  // namespace grouped_conv
