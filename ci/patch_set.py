@@ -177,7 +177,10 @@ class Repository:
 
     def __init__(self, path, **environment):
         self.path = path
-        self._environment = dict(os.environ, LC_ALL="C", **environment)
+        self.environment = dict(os.environ, LC_ALL="C", **environment)
+        # Which a git that called us has set, for a repository of its own.
+        for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY"):
+            self.environment.pop(name, None)
 
     def run(self, *arguments, stdin=b"", accept=(0,), **environment):
         """Runs git and returns its output, as bytes."""
@@ -187,7 +190,7 @@ class Repository:
                 input=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=dict(self._environment, **environment),
+                env=dict(self.environment, **environment),
             )
         except FileNotFoundError:
             raise Error("git is not on PATH") from None
@@ -282,9 +285,7 @@ class Stage:
     def __init__(self, scratch, commit=None):
         self.scratch = scratch
         self.head = commit
-        handle, self._index = tempfile.mkstemp(prefix="index.", dir=scratch.path)
-        os.close(handle)
-        os.remove(self._index)
+        self._index = os.path.join(tempfile.mkdtemp(dir=scratch.path), "index")
         self._run("read-tree", commit or "--empty")
 
     def _run(self, *arguments, **options):
@@ -342,7 +343,7 @@ class Stage:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             universal_newlines=True,
-            env=dict(os.environ, LC_ALL="C", GIT_INDEX_FILE=self._index),
+            env=dict(self.scratch.environment, GIT_INDEX_FILE=self._index),
         )
         if result.returncode != 0:
             hunks = "; ".join(failed_hunks(patch, result.stdout))
