@@ -1,5 +1,5 @@
 load(
-    "@//build_defs:wheel.bzl",
+    "@tensorflow_grouped_convolution//build_defs:wheel.bzl",
     "patched_tree",
     "rebuilt_wheel",
     "unpacked_wheel",
@@ -16,7 +16,7 @@ FRAMEWORK = STOCK + "//:framework"
 # Named as TensorFlow names its kernels that are libraries of their own.
 cc_binary(
     name = "libtfkernel_grouped_conv.so",
-    srcs = ["@//build_defs:old_glibc.cc"],
+    srcs = ["@tensorflow_grouped_convolution//build_defs:old_glibc.cc"],
     additional_linker_inputs = [FRAMEWORK],
     linkopts = [
         "$(location %s)" % FRAMEWORK,

@@ -95,16 +95,52 @@ def tensorflow_release(
         local_version = local_version,
         copts = copts,
         stand_ins = {
-            "//build_defs/stand_ins:tensorflow.bzl": "tensorflow/tensorflow.bzl",
-            "//build_defs/stand_ins:tensorflow.BUILD": "tensorflow/BUILD",
-            "//build_defs/stand_ins:core.BUILD": "tensorflow/core/BUILD",
-            "//build_defs/stand_ins:test.h": "tensorflow/core/platform/test.h",
-            "//build_defs/stand_ins:test_main.cc": "tensorflow/core/platform/test_main.cc",
-            "//build_defs/stand_ins:lite.BUILD": "tensorflow/lite/python/BUILD",
-            "//build_defs/stand_ins:keras.BUILD": "tensorflow/python/keras/BUILD",
-            "//build_defs/stand_ins:kernel_tests.BUILD": "tensorflow/python/kernel_tests/BUILD",
+            Label("//build_defs/stand_ins:tensorflow.bzl"): "tensorflow/tensorflow.bzl",
+            Label("//build_defs/stand_ins:tensorflow.BUILD"): "tensorflow/BUILD",
+            Label("//build_defs/stand_ins:core.BUILD"): "tensorflow/core/BUILD",
+            Label("//build_defs/stand_ins:test.h"): "tensorflow/core/platform/test.h",
+            Label("//build_defs/stand_ins:test_main.cc"): "tensorflow/core/platform/test_main.cc",
+            Label("//build_defs/stand_ins:lite.BUILD"): "tensorflow/lite/python/BUILD",
+            Label("//build_defs/stand_ins:keras.BUILD"): "tensorflow/python/keras/BUILD",
+            Label("//build_defs/stand_ins:kernel_tests.BUILD"): "tensorflow/python/kernel_tests/BUILD",
         },
     )
+
+def _groups_impl(repository_ctx):
+    attr = repository_ctx.attr
+    aliases = [
+        ("wheel", "@%s//:wheel" % attr.release),
+        ("installed", "@%s//:installed" % attr.release),
+        ("environment", "@%s//:env/pyvenv.cfg" % attr.stock),
+    ]
+    repository_ctx.file("BUILD", "".join([
+        'alias(name = "%s", actual = "%s", visibility = ["//visibility:public"])\n' % pair
+        for pair in aliases
+    ]), executable = False)
+
+_groups = repository_rule(
+    implementation = _groups_impl,
+    attrs = {
+        "release": attr.string(mandatory = True),
+        "stock": attr.string(mandatory = True),
+    },
+)
+
+def tensorflow_groups_repository(name, distribution, version, python, **pin):
+    """Gives another workspace the rebuilt wheel of one release.
+
+    Args:
+      name: of a repository with these targets: //:wheel, the rebuilt wheel;
+        //:installed, a folder with its files, to import from; //:environment,
+        a virtual environment with what it needs, as python_test takes it.
+      distribution: see tensorflow_release().
+      version: see tensorflow_release().
+      python: see tensorflow_release().
+      **pin: see tensorflow_release().
+    """
+    tensorflow_release(distribution, version, python, **pin)
+    release = wheel_name(distribution, version, python)
+    _groups(name = name, release = release, stock = "stock_" + release)
 
 def _pinned_releases_impl(repository_ctx):
     repository_ctx.file("BUILD", executable = False)

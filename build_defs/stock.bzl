@@ -140,7 +140,8 @@ def stock_tensorflow(distribution, version, python, sha256):
         version = version,
         python = python,
         sha256 = sha256,
-        requirements = "//build_defs/requirements:tensorflow-%s-%s.txt" %
-                       (version, _python_tag(python)),
+        # A label of this workspace, whichever workspace asks.
+        requirements = Label("//build_defs/requirements:tensorflow-%s-%s.txt" %
+                             (version, _python_tag(python))),
     )
     return name

@@ -58,6 +58,16 @@ def release_tests(name, stock, peers):
             data = _WORKSPACE,
             file_env = {"//:WORKSPACE": "WORKSPACE"},
         ),
+        "example_workspace_test": dict(
+            size = "large",
+            data = _WORKSPACE + [release + "overlay", release + "patches"],
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                official + "official.txt": "OFFICIAL_NAME",
+            },
+            # As build_test.
+            tags = ["local"],
+        ),
         "build_test": dict(
             data = _WORKSPACE,
             file_env = {
@@ -98,13 +108,10 @@ def release_tests(name, stock, peers):
         )
     for test in ("apply_test", "follow_upstream_test", "patches_test"):
         tests[test] = dict(
-            data = [
+            data = _WORKSPACE + [
                 "apply_test.py",
                 "golden_files.py",
                 "patch_workspace.py",
-                "workspace.py",
-                "//build_defs:apply_patches.py",
-                "//ci:programs",
                 release + "overlay",
                 release + "patches",
             ],

@@ -4,7 +4,7 @@ They build against the headers and the library of the release's wheel, where the
 macros of a source tree build against its targets.
 """
 
-load("@//build_defs:wheel.bzl", "python_test")
+load("@tensorflow_grouped_convolution//build_defs:wheel.bzl", "python_test")
 load("//:release.bzl", "COPTS", "STOCK")
 
 def tf_copts():
