@@ -39,6 +39,10 @@ class FrontDoorTest(absltest.TestCase):
     def test_missing_compiler_that_was_chosen(self):
         self.assert_refused("found no C++ compiler (mycc)", "make", "wheel", CC="mycc")
 
+    def test_compiler_of_c_alone(self):
+        self.add_program("gcc", "exit 1")
+        self.assert_refused("found no C++ compiler (gcc); install g++", "make", "wheel", CC="")
+
     def test_missing_bazel(self):
         self.add_program("gcc", "exit")
         version = (self.workspace.folder / ".bazelversion").read_text().strip()

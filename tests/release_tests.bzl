@@ -59,7 +59,6 @@ def release_tests(name, stock, peers):
             file_env = {"//:WORKSPACE": "WORKSPACE"},
         ),
         "example_workspace_test": dict(
-            size = "large",
             data = _WORKSPACE + [release + "overlay", release + "patches"],
             file_env = {
                 "//:WORKSPACE": "WORKSPACE",
@@ -135,8 +134,6 @@ def release_tests(name, stock, peers):
             environment = official + "env/pyvenv.cfg",
             main = attributes.pop("main", test + ".py"),
             tags = ["manual"] + attributes.pop("tags", []),
-            # Minutes, where two cores have more to do.
-            timeout = "long",
             **attributes
         )
     native.test_suite(
