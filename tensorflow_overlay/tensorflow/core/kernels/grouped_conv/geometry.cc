@@ -179,9 +179,9 @@ bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
   if (depth != result.input_channels) {
     if (depth == 0 || result.input_channels == 0 ||
         result.input_channels % depth != 0) {
-      return Fail(error, problem.filter_name, "'s input channels ", depth,
-                  " times any number of groups cannot be ", problem.input_name,
-                  "'s channels ", result.input_channels);
+      return Fail(error, problem.input_name, "'s channels ",
+                  result.input_channels, " must be a positive multiple of ",
+                  problem.filter_name, "'s input channels ", depth);
     }
     result.groups = result.input_channels / depth;
   }
