@@ -13,7 +13,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-// Compares forward and both gradients with the reference over random problems.
+// Compares forward and both gradients with the reference over random problems,
+// with the kernels of each instruction set that the machine has.
 //   GROUPED_CONV_PROBLEM=<problem string>  tests that problem alone
 //   GROUPED_CONV_CASES, GROUPED_CONV_SEED  how many random problems, and which
 
@@ -327,11 +328,13 @@ void TestProblem(const std::string& text, std::mt19937* random) {
   ASSERT_TRUE(ParseProblem(text, &problem)) << text;
   ASSERT_TRUE(MakeGeometry(problem, &geometry, &error))
       << text << ": " << error;
-  TestType<float>(geometry, "float", text, random);
-  TestType<double>(geometry, "double", text, random);
-  TestType<Half>(geometry, "half", text, random);
-  TestType<BFloat16>(geometry, "bfloat16", text, random);
-  TestType<int32_t>(geometry, "int32", text, random);
+  const std::string what =
+      text + " with " + std::getenv("TF_GROUPED_CONV_ISA") + " kernels";
+  TestType<float>(geometry, "float", what, random);
+  TestType<double>(geometry, "double", what, random);
+  TestType<Half>(geometry, "half", what, random);
+  TestType<BFloat16>(geometry, "bfloat16", what, random);
+  TestType<int32_t>(geometry, "int32", what, random);
 }
 
 // A random problem of about `work` multiplications or fewer.
@@ -380,17 +383,31 @@ int64_t FromEnvironment(const char* name, int64_t otherwise) {
   return value == nullptr ? otherwise : std::atoll(value);
 }
 
+template <typename F>
+void ForEachInstructionSet(const F& test) {
+  const char* const chosen = std::getenv("TF_GROUPED_CONV_ISA");
+  const std::string restore = chosen == nullptr ? "" : chosen;
+  for (const char* isa : {"generic", "avx2", "avx512"}) {
+    setenv("TF_GROUPED_CONV_ISA", isa, 1);
+    test();
+  }
+  setenv("TF_GROUPED_CONV_ISA", restore.c_str(), 1);
+}
+
 TEST(GroupedConvTest, RandomProblems) {
   const int64_t seed = FromEnvironment("GROUPED_CONV_SEED", 1);
   std::mt19937 random(static_cast<unsigned>(seed));
-  if (const char* problem = std::getenv("GROUPED_CONV_PROBLEM")) {
-    TestProblem(problem, &random);
-    return;
-  }
-  const int64_t cases = FromEnvironment("GROUPED_CONV_CASES", 300);
-  for (int64_t i = 0; i < cases; ++i) {
-    TestProblem(RandomProblem(200000, &random), &random);
-  }
+  const char* const problem = std::getenv("GROUPED_CONV_PROBLEM");
+  const int64_t cases = FromEnvironment("GROUPED_CONV_CASES", 100);
+  ForEachInstructionSet([&] {
+    if (problem != nullptr) {
+      TestProblem(problem, &random);
+      return;
+    }
+    for (int64_t i = 0; i < cases; ++i) {
+      TestProblem(RandomProblem(200000, &random), &random);
+    }
+  });
 }
 
 TEST(GroupedConvTest, ChosenProblems) {
@@ -416,7 +433,7 @@ TEST(GroupedConvTest, ChosenProblems) {
         "g20ic40oc20ih3iw5000kw2_cf", "ic2oc2ih1iw200000kh1kw2dw190000",
         // Strides beyond the window and the input.
         "mb2ic3oc5ih9kh3sh100sw4ph2", "g16ic32oc32ih4iw30kh1sw30"}) {
-    TestProblem(problem, &random);
+    ForEachInstructionSet([&] { TestProblem(problem, &random); });
   }
 }
 
@@ -467,9 +484,13 @@ void TestEverySurvives() {
   }
 }
 
-TEST(GroupedConvTest, EveryHalfSurvives) { TestEverySurvives<Half>(); }
+TEST(GroupedConvTest, EveryHalfSurvives) {
+  ForEachInstructionSet(TestEverySurvives<Half>);
+}
 
-TEST(GroupedConvTest, EveryBFloat16Survives) { TestEverySurvives<BFloat16>(); }
+TEST(GroupedConvTest, EveryBFloat16Survives) {
+  ForEachInstructionSet(TestEverySurvives<BFloat16>);
+}
 
 // `factor`, less than 1, must have bits that make products round, and
 // `infinity` the bits of infinity.
@@ -498,13 +519,13 @@ void TestRoundsToNearestEven(T factor, int infinity) {
 TEST(GroupedConvTest, HalfRoundsToNearestEven) {
   const Half third{0x3555};
   EXPECT_LT(std::fabs(Type<Half>::Read(third) - 1.0 / 3), 1e-4);
-  TestRoundsToNearestEven(third, 0x7c00);
+  ForEachInstructionSet([&] { TestRoundsToNearestEven(third, 0x7c00); });
 }
 
 TEST(GroupedConvTest, BFloat16RoundsToNearestEven) {
   const BFloat16 third{0x3eab};
   EXPECT_LT(std::fabs(Type<BFloat16>::Read(third) - 1.0 / 3), 1e-3);
-  TestRoundsToNearestEven(third, 0x7f80);
+  ForEachInstructionSet([&] { TestRoundsToNearestEven(third, 0x7f80); });
 }
 
 }  // namespace

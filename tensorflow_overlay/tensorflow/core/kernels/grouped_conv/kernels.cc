@@ -21,86 +21,73 @@ limitations under the License.
 namespace grouped_conv {
 
 // One of each kernels_*.cc.
-#define DECLARE(isa)                                                \
-  namespace isa {                                                   \
-  void GetTables(Kernels<float>*, Kernels<double>*, Kernels<Half>*, \
-                 Kernels<BFloat16>*, Kernels<int32_t>*);            \
-  }
-DECLARE(generic)
 #ifdef __x86_64__
-DECLARE(avx2)
-DECLARE(avx512)
+namespace avx512 {
+AllKernels MakeKernels();
+}
+namespace avx2 {
+AllKernels MakeKernels();
+}
 #endif
-#undef DECLARE
+namespace generic {
+AllKernels MakeKernels();
+}
 
 namespace {
 
 struct Isa {
   const char* name;
   bool supported;
-  void (*get_tables)(Kernels<float>*, Kernels<double>*, Kernels<Half>*,
-                     Kernels<BFloat16>*, Kernels<int32_t>*);
+  AllKernels kernels;
 };
 
-struct Tables {
-  Tables() {
-    const Isa isas[] = {
+const AllKernels& ChooseKernels() {
+  // The best first.
+  static const Isa isas[] = {
 #ifdef __x86_64__
-        {"avx512",
-         __builtin_cpu_supports("avx512f") &&
-             __builtin_cpu_supports("avx512dq") &&
-             __builtin_cpu_supports("avx512vl"),
-         avx512::GetTables},
-        {"avx2",
-         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"),
-         avx2::GetTables},
+      {"avx512",
+       __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl"),
+       avx512::MakeKernels()},
+      {"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"),
+       avx2::MakeKernels()},
 #endif
-        {"generic", true, generic::GetTables},
-    };
-    const char* forced = std::getenv("TF_GROUPED_CONV_ISA");
-    const Isa* best = nullptr;
-    for (const Isa& isa : isas) {
-      if (!isa.supported) continue;
-      if (best == nullptr ||
-          (forced != nullptr && std::strcmp(forced, isa.name) == 0)) {
-        best = &isa;
-      }
+      {"generic", true, generic::MakeKernels()},
+  };
+  const char* const forced = std::getenv("TF_GROUPED_CONV_ISA");
+  const Isa* best = nullptr;
+  for (const Isa& isa : isas) {
+    if (!isa.supported) continue;
+    if (best == nullptr ||
+        (forced != nullptr && std::strcmp(forced, isa.name) == 0)) {
+      best = &isa;
     }
-    best->get_tables(&f, &d, &h, &b, &i);
   }
-  Kernels<float> f;
-  Kernels<double> d;
-  Kernels<Half> h;
-  Kernels<BFloat16> b;
-  Kernels<int32_t> i;
-};
-
-const Tables& GetAll() {
-  static const Tables tables;
-  return tables;
+  return best->kernels;
 }
 
 }  // namespace
 
 template <>
 const Kernels<float>& GetKernels() {
-  return GetAll().f;
+  return ChooseKernels().of_float;
 }
 template <>
 const Kernels<double>& GetKernels() {
-  return GetAll().d;
+  return ChooseKernels().of_double;
 }
 template <>
 const Kernels<Half>& GetKernels() {
-  return GetAll().h;
+  return ChooseKernels().of_half;
 }
 template <>
 const Kernels<BFloat16>& GetKernels() {
-  return GetAll().b;
+  return ChooseKernels().of_bfloat16;
 }
 template <>
 const Kernels<int32_t>& GetKernels() {
-  return GetAll().i;
+  return ChooseKernels().of_int32;
 }
 
 }  // namespace grouped_conv

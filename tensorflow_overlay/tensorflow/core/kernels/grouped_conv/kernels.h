@@ -112,8 +112,18 @@ struct Kernels {
                  const ScratchEpilogue<T>& epilogue, T* tensor);
 };
 
+// What each instruction set has.
+struct AllKernels {
+  Kernels<float> of_float;
+  Kernels<double> of_double;
+  Kernels<Half> of_half;
+  Kernels<BFloat16> of_bfloat16;
+  Kernels<int32_t> of_int32;
+};
+
 // The kernels for this machine's best instruction set, or for that which the
-// environment variable TF_GROUPED_CONV_ISA names, if the machine has it.
+// environment variable TF_GROUPED_CONV_ISA names ("avx2", say), if the machine
+// has it.
 template <typename T>
 const Kernels<T>& GetKernels();
 

@@ -27,6 +27,9 @@ limitations under the License.
 
 #if GROUPED_CONV_VECTOR_BYTES > 16
 #include <immintrin.h>
+// Of what these headers themselves leave undefined.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
 #include <utility>  // Of which only index_sequence is used.
@@ -588,13 +591,9 @@ Kernels<T> MakeTable() {
 
 }  // namespace
 
-void GetTables(Kernels<float>* f, Kernels<double>* d, Kernels<Half>* h,
-               Kernels<BFloat16>* b, Kernels<int32_t>* i) {
-  *f = MakeTable<float>();
-  *d = MakeTable<double>();
-  *h = MakeTable<Half>();
-  *b = MakeTable<BFloat16>();
-  *i = MakeTable<int32_t>();
+AllKernels MakeKernels() {
+  return {MakeTable<float>(), MakeTable<double>(), MakeTable<Half>(),
+          MakeTable<BFloat16>(), MakeTable<int32_t>()};
 }
 
 }  // namespace GROUPED_CONV_ISA
