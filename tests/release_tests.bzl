@@ -107,6 +107,8 @@ def release_tests(name, stock, peers):
         )
     for test in ("apply_test", "follow_upstream_test", "patches_test"):
         tests[test] = dict(
+            # On a busy machine; apply_test unpacks all of TensorFlow's sources.
+            size = "large",
             data = _WORKSPACE + [
                 "apply_test.py",
                 "golden_files.py",
