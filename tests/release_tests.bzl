@@ -58,6 +58,15 @@ def release_tests(name, stock, peers):
             data = _WORKSPACE,
             file_env = {"//:WORKSPACE": "WORKSPACE"},
         ),
+        "example_workspace_test": dict(
+            data = _WORKSPACE + [release + "overlay", release + "patches"],
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                official + "official.txt": "OFFICIAL_NAME",
+            },
+            # As build_test.
+            tags = ["local"],
+        ),
         "build_test": dict(
             data = _WORKSPACE,
             file_env = {
@@ -98,13 +107,12 @@ def release_tests(name, stock, peers):
         )
     for test in ("apply_test", "follow_upstream_test", "patches_test"):
         tests[test] = dict(
-            data = [
+            # On a busy machine; apply_test unpacks all of TensorFlow's sources.
+            size = "large",
+            data = _WORKSPACE + [
                 "apply_test.py",
                 "golden_files.py",
                 "patch_workspace.py",
-                "workspace.py",
-                "//build_defs:apply_patches.py",
-                "//ci:programs",
                 release + "overlay",
                 release + "patches",
             ],
@@ -128,8 +136,6 @@ def release_tests(name, stock, peers):
             environment = official + "env/pyvenv.cfg",
             main = attributes.pop("main", test + ".py"),
             tags = ["manual"] + attributes.pop("tags", []),
-            # Minutes, where two cores have more to do.
-            timeout = "long",
             **attributes
         )
     native.test_suite(
