@@ -146,8 +146,9 @@ class CorrelationTask {
   const S* PackChannels(const T* values, Scratch* scratch) const;
   void PackFilter();
   void SumRow(int64_t row);
-  // Sums tile rows [j, j + num_j) and vectors [v, v + num_v) of a unit.
-  void SumTile(int64_t row, int64_t i, const Unit& unit, int64_t phase,
+  // Sums positions [j, j + num_j) of the phase and vectors [v, v + num_v) of
+  // the i-th unit, whose row of the tensor starts at `out`.
+  void SumTile(int64_t row, int64_t i, const Unit& unit, T* out, int64_t phase,
                int64_t v, int64_t num_v, int64_t j, int64_t num_j);
 
   const Correlation<T>& pass_;
@@ -238,7 +239,8 @@ void CorrelationTask<T>::SumRow(int64_t row) {
   const int64_t tap_size = chunk_.channels * pass_.part_size();
   for (int64_t i = 0; i < units_; ++i) {
     const Unit unit = pass_.GetUnit(set_, i);
-    const S* w = w_ + i * pass_.unit_size();
+    T* const out = tensors_.sums + pass_.OutOffset(first_row_ + row, unit);
+    const S* const w = w_ + i * pass_.unit_size();
     for (int64_t p = first_phase_; p < end_phase_; ++p) {
       const Phase& phase = pass_.plan.phases[p];
       const int64_t count = std::min(pass_.width, phase.count - begin_);
@@ -259,7 +261,7 @@ void CorrelationTask<T>::SumRow(int64_t row) {
                 [&](int64_t v, int64_t num_v) {
                   ForPieces(count, pass_.kernels.max_rows[num_v - 1],
                             [&](int64_t j, int64_t num_j) {
-                              SumTile(row, i, unit, p, v, num_v, j, num_j);
+                              SumTile(row, i, unit, out, p, v, num_v, j, num_j);
                             });
                 });
     }
@@ -268,13 +270,12 @@ void CorrelationTask<T>::SumRow(int64_t row) {
 
 template <typename T>
 void CorrelationTask<T>::SumTile(int64_t row, int64_t i, const Unit& unit,
-                                 int64_t phase, int64_t v, int64_t num_v,
-                                 int64_t j, int64_t num_j) {
+                                 T* out, int64_t phase, int64_t v,
+                                 int64_t num_v, int64_t j, int64_t num_j) {
   const int64_t first_channel = v * form_.channels_per_vector;
   Steps steps = pass_.out_steps;
-  T* const out = tensors_.sums + pass_.OutOffset(first_row_ + row, unit) +
-                 (phase + (begin_ + j) * pass_.plan.out_step) * steps.pixel +
-                 first_channel * steps.channel;
+  out += (phase + (begin_ + j) * pass_.plan.out_step) * steps.pixel +
+         first_channel * steps.channel;
   steps.pixel *= pass_.plan.out_step;
 
   Tile<S> tile;

@@ -140,6 +140,7 @@ class Prefetcher {
   }
   // Goes on until `part` of `whole` is fetched.
   void FetchUntil(int64_t part, int64_t whole) {
+    if (done_ >= bytes_) return;  // Without a division.
     const int64_t end = bytes_ * part / whole;
     for (; done_ < end; done_ += kCacheLine) {
       __builtin_prefetch(begin_ + done_);

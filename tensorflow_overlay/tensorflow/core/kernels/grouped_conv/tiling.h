@@ -44,9 +44,14 @@ inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 template <typename F>
 void ForPieces(int64_t size, int64_t most, const F& run) {
   const int64_t pieces = CeilDiv(size, most);
+  if (pieces == 0) return;
+  const int64_t count = size / pieces;
+  const int64_t larger = size % pieces;  // So many pieces have one more.
+  int64_t first = 0;
   for (int64_t i = 0; i < pieces; ++i) {
-    const int64_t first = size * i / pieces;
-    run(first, size * (i + 1) / pieces - first);
+    const int64_t now = i < larger ? count + 1 : count;
+    run(first, now);
+    first += now;
   }
 }
 
