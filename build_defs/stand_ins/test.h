@@ -1,7 +1,7 @@
 // The part of GoogleTest's interface that the overlay's C++ tests use, for
 // builds outside a TensorFlow source tree, where this header has the real one
-// of TensorFlow. (The wheel does not hold GoogleTest, nor does anything else that
-// this build fetches.)
+// of TensorFlow. (The wheel does not hold GoogleTest, nor does anything else
+// that this build fetches.)
 
 #ifndef TENSORFLOW_CORE_PLATFORM_TEST_H_
 #define TENSORFLOW_CORE_PLATFORM_TEST_H_
