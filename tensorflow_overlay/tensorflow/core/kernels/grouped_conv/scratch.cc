@@ -36,7 +36,7 @@ Scratch::Scratch() {
   if (block_ != nullptr) {
     free_list_ = block_->next;
   } else {
-    block_ = static_cast<Block*>(std::malloc(kScratchBytes + kCacheLine));
+    block_ = static_cast<Block*>(std::malloc(kScratchBytes));
   }
   next_ = reinterpret_cast<char*>(block_);
   Take<char>(0);

@@ -28,7 +28,8 @@ namespace grouped_conv {
 constexpr int64_t kCacheLine = 64;
 
 // A task's scratch memory, by use: a filter (or its sums), rows of x, sums or
-// rows of w, and lists of at most kListSize products or rows.
+// rows of w, and lists of at most kListSize products or rows, with the gaps
+// that alignment leaves.
 constexpr int64_t kFilterBytes = 1 << 20;
 constexpr int64_t kRowBytes = 1 << 19;
 constexpr int64_t kSumBytes = 1 << 18;
