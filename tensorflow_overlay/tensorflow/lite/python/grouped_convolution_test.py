@@ -23,7 +23,6 @@ import os
 from absl.testing import parameterized
 import numpy as np
 
-from tensorflow.core.framework import graph_pb2
 from tensorflow.lite.python import convert
 from tensorflow.lite.python import interpreter as interpreter_lib
 from tensorflow.lite.python import lite
@@ -63,6 +62,13 @@ def random_array(shape):
   return np.random.RandomState(1).standard_normal(shape).astype(np.float32)
 
 
+def make_unknown(graph_def, name):
+  """Turns the node of a name into one whose op TensorFlow does not know."""
+  for node in graph_def.node:
+    if node.name == name:
+      node.op = 'UnknownToTensorFlow'
+
+
 def interpret(model_content, x):
   """Returns what TensorFlow Lite computes."""
   interpreter = interpreter_lib.Interpreter(model_content=model_content)
@@ -86,6 +92,25 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
     self.assertAllClose(
         interpret(converter.convert(), x), expected, **kwargs)
 
+  def _transposed(self, x):
+    """Returns a graph with a transposed convolution, and what it computes."""
+    filters = random_array((3, 3, 2, 6))
+    with ops.Graph().as_default() as graph, session.Session() as sess:
+      inputs = array_ops.placeholder(dtypes.float32, x.shape, name='inputs')
+      sizes = constant_op.constant([1, 7, 7, 4], name='sizes')
+      outputs = nn_ops.conv2d_backprop_input(
+          sizes, filters, array_ops.identity(inputs, name='between'),
+          [1, 1, 1, 1], 'SAME', name='outputs')
+      return graph.as_graph_def(), sess.run(outputs, {inputs: x})
+
+  def _frozen(self, graph_def, input_shape):
+    """Returns a converter of a graph from 'inputs' to 'outputs'."""
+    path = os.path.join(self.get_temp_dir(), 'frozen.pb')
+    with open(path, 'wb') as stream:
+      stream.write(graph_def.SerializeToString())
+    return lite.TFLiteConverter.from_frozen_graph(
+        path, ['inputs'], ['outputs'], {'inputs': input_shape})
+
   @parameterized.named_parameters(
       ('%s_%s' % (name, 'mlir' if mlir else 'toco'), name, mlir)
       for name in LAYERS
@@ -102,6 +127,13 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
     model.save(path)
     self._check(
         lite.TFLiteConverter.from_keras_model_file(path), mlir, x, expected)
+
+    path = os.path.join(self.get_temp_dir(), 'model.tf')
+    model.save(path, save_format='tf')
+    self._check(
+        lite.TFLiteConverterV2.from_saved_model(path), mlir, x, expected)
+    self._check(
+        lite.TFLiteConverter.from_saved_model(path), mlir, x, expected)
 
   @parameterized.named_parameters(('mlir', True), ('toco', False))
   @test_util.run_v2_only
@@ -159,17 +191,60 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
         "of 'loop'"):
       converter.convert()
 
+  @parameterized.named_parameters(('mlir', True), ('toco', False))
+  def test_shape_that_only_the_converter_knows(self, mlir):
+    x = random_array((1, 7, 7, 4))
+    filters = random_array((3, 3, 2, 4))
+    with ops.Graph().as_default() as graph, session.Session() as sess:
+      inputs = array_ops.placeholder(dtypes.float32, name='inputs')
+      outputs = nn_ops.conv2d_v2(inputs, filters, 1, 'SAME', name='outputs')
+      expected = sess.run(outputs, {inputs: x})
+    self._check(
+        self._frozen(graph.as_graph_def(), x.shape), mlir, x, expected)
+
+  def test_beside_unknown_op(self):
+    x = random_array((1, 7, 7, 6))
+    graph_def, expected = self._transposed(x)
+    unknown = graph_def.node.add(
+        name='custom', op='UnknownToTensorFlow', input=['inputs'])
+    # What runs, or is placed, with the unknown op is still looked at.
+    for node in graph_def.node:
+      if node.name == 'outputs':
+        node.input.append('^' + unknown.name)
+        node.attr['_class'].list.s.append(b'loc:@custom')
+    converter = self._frozen(graph_def, x.shape)
+    converter.allow_custom_ops = True
+    self._check(converter, False, x, expected)
+
+  def test_behind_unknown_op(self):
+    graph_def, _ = self._transposed(random_array((1, 7, 7, 6)))
+    make_unknown(graph_def, 'between')
+    result = util.split_grouped_convolutions(graph_def, {})
+    nodes = {node.name: node for node in result.node}
+    self.assertEqual(nodes['between'].op, 'UnknownToTensorFlow')
+    self.assertEqual(nodes['outputs/split'].input[1], 'between')
+    self.assertIn('outputs/group_1', nodes)
+
+  def test_refuses_transposed_convolution_of_unknown_channels(self):
+    graph_def, _ = self._transposed(random_array((1, 7, 7, 6)))
+    make_unknown(graph_def, 'sizes')
+    with self.assertRaisesRegex(
+        ValueError, "'outputs' cannot be converted: whether it is grouped is "
+        'unknown, because its output has unknown channels and its filters '
+        'have 2'):
+      util.split_grouped_convolutions(graph_def, {})
+
   def test_leaves_other_graphs_alone(self):
     with ops.Graph().as_default() as graph:
       nn_ops.conv2d_v2(
           constant_op.constant(random_array((1, 7, 7, 4))),
           random_array((3, 3, 4, 6)), 1, 'SAME')
+      # Dense or not: the interpreter compares the channels.
+      nn_ops.conv2d_v2(
+          array_ops.placeholder(dtypes.float32),
+          random_array((3, 3, 4, 6)), 1, 'SAME')
     graph_def = graph.as_graph_def()
-    self.assertIs(util.split_grouped_convolutions(graph_def), graph_def)
-
-    unknown = graph_pb2.GraphDef()
-    unknown.node.add(name='custom', op='UnknownToTensorFlow')
-    self.assertIs(util.split_grouped_convolutions(unknown), unknown)
+    self.assertIs(util.split_grouped_convolutions(graph_def, {}), graph_def)
 
 
 if __name__ == '__main__':
