@@ -130,8 +130,8 @@ def notice_text(official, version, patches, changed, added):
         % (
             version,
             official,
-            "\n".join(subjects),
-            "\n".join("  " + path for path in changed),
+            "\n".join(subjects or ["  none"]),
+            "\n".join("  " + path for path in changed or ["none"]),
             "\n".join("  " + path for path in added),
         )
     )

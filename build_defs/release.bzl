@@ -37,10 +37,11 @@ def _release_impl(repository_ctx):
             if path not in shared:
                 repository_ctx.symlink(entry, path)
     repository_ctx.symlink(top.get_child("tensorflow_overlay"), "overlay")
-    repository_ctx.symlink(
-        top.get_child("patches").get_child(attr.patches),
-        "patches",
-    )
+    patches = top.get_child("patches").get_child(attr.patches)
+    if patches.exists:
+        repository_ctx.symlink(patches, "patches")
+    else:
+        repository_ctx.file("patches/series", executable = False)
     repository_ctx.template(
         "BUILD",
         Label("//build_defs:release.BUILD.tpl"),
@@ -81,7 +82,8 @@ def tensorflow_release(
 
     Args:
       distribution: its name on the package index.
-      version: its version; patches/tensorflow-<version> are applied to it.
+      version: its version; patches/tensorflow-<version>, where there are any,
+        are applied to it.
       python: the CPython version it is for, such as "3.8".
       sha256: of the official wheel for manylinux on x86-64.
       local_version: what the rebuilt wheel's version has behind the "+".
