@@ -167,6 +167,7 @@ def each_layer(*params):
 
 ALL_LAYERS = [(c.__name__, c) for c in CONV + TRANSPOSED]
 
+
 class ShapeTest(keras_parameterized.TestCase):
   """What does not need the kernels."""
 
@@ -288,6 +289,10 @@ class ErrorTest(keras_parameterized.TestCase):
         ValueError, '`%s` does not support grouped convolution. '
         'Received: groups=2' % layer_cls.__name__):
       layer_cls(*args, groups=2)
+    for groups in (True, 1.0, [1]):
+      with self.assertRaisesRegex(
+          ValueError, '`groups` argument must be a positive integer'):
+        layer_cls(*args, groups=groups)
     # TensorFlow 2.3 writes it in the configs of these layers.
     layer = layer_cls(*args, groups=1)
     self.assertNotIn('groups', layer.get_config())
@@ -313,20 +318,24 @@ class ValueTest(keras_parameterized.TestCase):
     kwargs = dict(kwargs, filters=4, kernel_size=3, groups=2)
     layer = layer_cls(**kwargs)
     x = random_array((2,) + (5,) * layer.rank + (6,))
-    layer.build(x.shape)
+    channel_axis = 1 if layer.data_format == 'channels_first' else -1
+    input_data = np.moveaxis(x, -1, channel_axis)
+    layer.build(input_data.shape)
     kernel = random_array(layer.kernel.shape)
     bias = np.arange(4)
+    output = reference(layer, x, kernel) + bias
     testing_utils.layer_test(
         layer_cls,
         kwargs=dict(
             kwargs,
             kernel_initializer=keras.initializers.constant(kernel),
             bias_initializer=keras.initializers.constant(bias)),
-        input_data=x,
-        expected_output=reference(layer, x, kernel) + bias)
+        input_data=input_data,
+        expected_output=np.moveaxis(output, -1, channel_axis))
 
   @each_layer(('valid', {}), ('same', {'padding': 'same'}),
               ('strides', {'strides': 2}),
+              ('channels_first', {'data_format': 'channels_first'}),
               ('same_strides', {'padding': 'same', 'strides': 3}))
   def test_values(self, layer_cls, kwargs):
     self._layer_test(layer_cls, kwargs)
