@@ -100,8 +100,6 @@ class Worker:
     def ask(self, **request):
         """Returns the answer; raises Failure if there is none, or an error."""
         if self._process is None:
-            if "forget" in request:
-                return {}
             self.start()
         self._process.send_signal(signal.SIGCONT)
         try:
@@ -113,6 +111,14 @@ class Worker:
         if "error" in answer:
             raise Failure(answer["error"])
         return answer
+
+    def forget(self):
+        """Frees the tensors of the problem asked last."""
+        if self._process is not None:
+            try:
+                self.ask(forget=True)
+            except Failure:
+                pass  # It died, and holds nothing.
 
     def stop(self):
         if self._process is not None:
@@ -201,7 +207,8 @@ def describe_machine():
 
 def fits_memory(problem, peers):
     """Whether all peers can hold the problem's tensors, some of them twice."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    with open("/proc/meminfo") as info:
+        free = int(re.search(r"MemAvailable:\s*([0-9]+) kB", info.read()).group(1)) << 10
     return 3 * peers * problem.bytes < free
 
 
@@ -223,6 +230,8 @@ def parse_arguments():
 
 def main():
     arguments = parse_arguments()
+    # Stopped processes would outlive this one.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))
     directory = arguments.output
     (directory / "logs").mkdir(parents=True, exist_ok=True)
     results = {
@@ -253,7 +262,7 @@ def main():
         for index, (layer, text, against_peers) in enumerate(layers):
             problem = Problem(text)
             if not fits_memory(problem, len(PEERS)):
-                print("%s, batch %d: left out, not enough memory" % (layer, problem.batch))
+                results["missing"]["%s, batch %d" % (layer, problem.batch)] = "not enough memory"
                 continue
             for threads in arguments.threads:
                 contestants = dict(workers[threads])
@@ -279,7 +288,7 @@ def main():
                     )
                     report.print_row(results, results["rows"][-1], index + 1, len(layers))
                 for worker in contestants.values():
-                    worker.ask(forget=True)
+                    worker.forget()
             # After each layer, so that a run which is cut short leaves what it has.
             with open(directory / "results.json", "w") as output:
                 json.dump(results, output, indent=1)
