@@ -750,6 +750,23 @@ class GroupedFusedConv2DTest(test.TestCase, parameterized.TestCase):
         expected_activation(conv.forward(inputs, kernel) + bias), value,
         rtol=1e-5, atol=1e-5)
 
+  def testLeakyRelu(self):
+    """Which some releases fuse."""
+    conv = _conv(4, 8, 12)
+    inputs, kernel, bias = [
+        np.random.RandomState(seed).uniform(-2, 2, shape)
+        for seed, shape in enumerate([conv.input_shape, conv.filter_shape, 12])
+    ]
+    with ops.Graph().as_default():
+      fed = array_ops.placeholder(np.float32, conv.input_shape)
+      output = ConvOps(conv).forward(fed, kernel.astype(np.float32))
+      output = nn_ops.bias_add(output, bias.astype(np.float32))
+      output = array_ops.identity(nn_ops.leaky_relu(output, alpha=0.3))
+      value, _ = self._run(output, {fed: inputs})
+    expected = conv.forward(inputs, kernel) + bias
+    self.assertAllClose(np.where(expected < 0, 0.3 * expected, expected), value,
+                        rtol=1e-5, atol=1e-5)
+
   @parameterized.parameters(*_ACTIVATIONS)
   def testBatchNorm(self, activation):
     activate, expected_activation = _ACTIVATIONS[activation]

@@ -17,6 +17,8 @@ limitations under the License.
 // gradients, and what Grappler fuses. Dense convolutions stay with the stock
 // kernels, wherever these have an implementation.
 
+#define EIGEN_USE_THREADS
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -152,6 +154,10 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     std::vector<string> ops;
     OP_REQUIRES_OK(context, context->GetAttr("fused_ops", &ops));
     OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
+    if (context->HasAttr("leakyrelu_alpha")) {
+      OP_REQUIRES_OK(context,
+                     context->GetAttr("leakyrelu_alpha", &leaky_relu_alpha_));
+    }
     const string fused = str_util::Join(ops, "+");
     if (!ReadFusedOps(ops) || !ReadsArgs(context)) {
       OP_REQUIRES(context, this->LeaveAllToStock(),
@@ -185,6 +191,21 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
 
   Status Run(OpKernelContext* context, const ConvProblem& problem,
              const ConvGeometry& geometry) const override {
+    TF_RETURN_IF_ERROR(ConvolveAndScale(context, geometry));
+    if (leaky_relu_) {
+      auto output = context->mutable_output(0)->flat<T>();
+      output.device(context->eigen_cpu_device()) =
+          (output < static_cast<T>(0))
+              .select(output * static_cast<T>(leaky_relu_alpha_), output);
+    }
+    return Status();
+  }
+
+ private:
+  static constexpr int kFirstArgument = 2;
+
+  Status ConvolveAndScale(OpKernelContext* context,
+                          const ConvGeometry& geometry) const {
     ConvEpilogue<T> epilogue;
     epilogue.activation = activation_;
     if (!batch_norm_) {
@@ -203,9 +224,6 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     return this->Convolve(context, geometry, epilogue);
   }
 
- private:
-  static constexpr int kFirstArgument = 2;
-
   // The op's definition may leave it open which types the arguments have.
   static bool ReadsArgs(OpKernelConstruction* context) {
     const DataTypeSlice types(context->input_types());
@@ -220,6 +238,8 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     batch_norm_ = ops[0] == "FusedBatchNorm";
     if (!batch_norm_ && ops[0] != "BiasAdd") return false;
     if (ops.size() == 1) return true;
+    leaky_relu_ = ops[1] == "LeakyRelu";
+    if (leaky_relu_) return true;
     activation_ = ops[1] == "Relu"    ? Activation::kRelu
                   : ops[1] == "Relu6" ? Activation::kRelu6
                   : ops[1] == "Elu"   ? Activation::kElu
@@ -253,6 +273,8 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
   bool batch_norm_ = false;
   float epsilon_ = 0;
   Activation activation_ = Activation::kNone;
+  bool leaky_relu_ = false;
+  float leaky_relu_alpha_ = 0;
 };
 
 template <typename T, int kSpatialRank>
