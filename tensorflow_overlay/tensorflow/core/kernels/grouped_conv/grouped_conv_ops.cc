@@ -17,8 +17,6 @@ limitations under the License.
 // gradients, and what Grappler fuses. Dense convolutions stay with the stock
 // kernels, wherever these have an implementation.
 
-#define EIGEN_USE_THREADS
-
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -39,6 +37,7 @@ limitations under the License.
 #include "tensorflow/core/lib/core/errors.h"
 #include "tensorflow/core/lib/strings/str_util.h"
 #include "tensorflow/core/public/version.h"
+#include "tensorflow/core/util/work_sharder.h"
 
 namespace tensorflow {
 namespace {
@@ -194,9 +193,15 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     TF_RETURN_IF_ERROR(ConvolveAndScale(context, geometry));
     if (leaky_relu_) {
       auto output = context->mutable_output(0)->flat<T>();
-      output.device(context->eigen_cpu_device()) =
-          (output < static_cast<T>(0))
-              .select(output * static_cast<T>(leaky_relu_alpha_), output);
+      const T zero = static_cast<T>(0);
+      const T alpha = static_cast<T>(leaky_relu_alpha_);
+      const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
+      Shard(workers.num_threads, workers.workers, output.size(),
+            /*cost_per_unit=*/2, [&](int64 begin, int64 end) {
+              for (int64 i = begin; i < end; ++i) {
+                if (output(i) < zero) output(i) = output(i) * alpha;
+              }
+            });
     }
     return Status();
   }
