@@ -153,7 +153,9 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     std::vector<string> ops;
     OP_REQUIRES_OK(context, context->GetAttr("fused_ops", &ops));
     OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
-    if (context->HasAttr("leakyrelu_alpha")) {
+    // An op without it, in an older TensorFlow, knows no LeakyRelu.
+    has_leaky_relu_ = context->HasAttr("leakyrelu_alpha");
+    if (has_leaky_relu_) {
       OP_REQUIRES_OK(context,
                      context->GetAttr("leakyrelu_alpha", &leaky_relu_alpha_));
     }
@@ -244,7 +246,7 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     if (!batch_norm_ && ops[0] != "BiasAdd") return false;
     if (ops.size() == 1) return true;
     leaky_relu_ = ops[1] == "LeakyRelu";
-    if (leaky_relu_) return true;
+    if (leaky_relu_) return has_leaky_relu_;
     activation_ = ops[1] == "Relu"    ? Activation::kRelu
                   : ops[1] == "Relu6" ? Activation::kRelu6
                   : ops[1] == "Elu"   ? Activation::kElu
@@ -279,6 +281,7 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
   float epsilon_ = 0;
   Activation activation_ = Activation::kNone;
   bool leaky_relu_ = false;
+  bool has_leaky_relu_ = false;
   float leaky_relu_alpha_ = 0;
 };
 
