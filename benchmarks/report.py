@@ -7,6 +7,7 @@ import collections
 import json
 import math
 import pathlib
+import re
 import sys
 
 import numpy as np
@@ -295,12 +296,15 @@ def print_xla(rows):
 
 
 def print_failures(results):
-    reasons = collections.Counter()
+    # Messages that differ in their numbers alone are one; the first is shown.
+    reasons, counts = {}, collections.Counter()
     for row in results["rows"]:
         for name, reason in row["failures"].items():
-            reasons[name, reason] += 1
+            key = name, re.sub("[0-9]+", "0", reason)[:60]
+            reasons.setdefault(key, reason[:100])
+            counts[key] += 1
     table = [[name, reason, "all"] for name, reason in results["missing"].items()]
-    table += [[name, reason[:100], count] for (name, reason), count in sorted(reasons.items())]
+    table += [[key[0], reasons[key], counts[key]] for key in sorted(reasons)]
     print_table(
         "What did not run", ["peer or layer", "why", "rows of %d" % len(results["rows"])], table
     )

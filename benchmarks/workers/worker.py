@@ -20,6 +20,7 @@ loading: this is not timed.
 import importlib
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -91,7 +92,8 @@ def main():
             answer = worker.answer(json.loads(line))
         except Exception as error:
             traceback.print_exc()
-            message = str(error).strip().split("\n")[0]
+            # Without the graph node that TensorFlow puts first.
+            message = re.sub(r"{{.*?}} *", "", str(error).strip().split("\n")[0])
             answer = {"error": "%s: %s" % (type(error).__name__, message)}
         answers.write(json.dumps(answer) + "\n")
 
