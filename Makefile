@@ -4,12 +4,12 @@
 .PHONY: help wheel test demo bench lint format clean checkout refresh verify rebase pr
 
 # Which of the pinned releases a target is for.
-export DIST TF PYTHON_VERSION
+export DIST TF PYTHON_VERSION KERAS
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
-wheel: ## Build the wheel into dist/ (DIST=tensorflow, TF=<version>, PYTHON_VERSION=3.7: another pinned release)
+wheel: ## Build the wheel into dist/ (DIST=tensorflow, TF=<version>, PYTHON_VERSION=3.7: another pinned release; KERAS=<version>: Keras)
 	@ci/make_wheel
 
 test: ## Run all tests

@@ -66,6 +66,8 @@ def judged_platform(libraries):
 
 def truest_platform(official, libraries):
     """Returns `official` if it holds for libraries, else the oldest that does."""
+    if not libraries:
+        return official
     judged = judged_platform(libraries)
     return official if glibc_of(judged) <= glibc_of(official) else judged
 
@@ -114,6 +116,7 @@ def record_row(path, data):
 
 def notice_text(official, version, patches, changed, added):
     """Returns the text that tells what differs from the official wheel."""
+    product = "Keras" if official.startswith("keras-") else "TensorFlow"
     subjects = []
     for patch in patches:
         with open(patch, encoding="utf-8") as lines:
@@ -124,15 +127,17 @@ def notice_text(official, version, patches, changed, added):
         )
     return (
         "This is %s, made from the official wheel %s.\n"
-        "It is not an official build of TensorFlow. Licensed, as TensorFlow is, under the\n"
-        "Apache License, Version 2.0; see LICENSE beside this file.\n\n"
+        "It is not an official build of %s. Licensed, as %s is, under the\n"
+        "Apache License, Version 2.0, of which this folder has a copy.\n\n"
         "Patches applied:\n%s\n\nFiles changed:\n%s\n\nFiles added:\n%s\n"
         % (
             version,
             official,
+            product,
+            product,
             "\n".join(subjects or ["  none"]),
             "\n".join("  " + path for path in changed or ["none"]),
-            "\n".join("  " + path for path in added),
+            "\n".join("  " + path for path in added or ["none"]),
         )
     )
 
@@ -261,7 +266,8 @@ def main():
     added = {path: library for path, library in arguments.library}
     files.update(added)
     libraries = dict(added)
-    libraries["tensorflow/libtensorflow_framework.so.2"] = arguments.framework
+    if arguments.framework:
+        libraries["tensorflow/libtensorflow_framework.so.2"] = arguments.framework
     name, report = pack(
         arguments.official,
         official_name,

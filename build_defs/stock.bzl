@@ -1,4 +1,4 @@
-"""Official TensorFlow wheels as external repositories."""
+"""Official wheels as external repositories."""
 
 def _run(repository_ctx, arguments, what, environment = {}):
     """Runs a command with its output shown; fails naming `what` it was for."""
@@ -16,10 +16,17 @@ def _run(repository_ctx, arguments, what, environment = {}):
 def _python_tag(python):
     return "cp" + python.replace(".", "")
 
-def _stock_release_impl(repository_ctx):
+def _fetch_wheel(repository_ctx, requirements):
+    """Fetches the wheel that a rule's attributes pin, and a Python for it.
+
+    Args:
+      repository_ctx: of the rule. Its repository gets env/, a virtual
+        environment; official.whl, and its name in official.txt; official/, with
+        the wheel's files.
+      requirements: files of what pip is to install in the environment.
+    """
     attr = repository_ctx.attr
     requirement = "%s==%s" % (attr.distribution, attr.version)
-    python_tag = _python_tag(attr.python)
 
     base = repository_ctx.execute([
         repository_ctx.path(Label("//ci:find_python")),
@@ -35,10 +42,7 @@ def _stock_release_impl(repository_ctx):
     python = repository_ctx.path("env/bin/python")
 
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
-    for requirements in [
-        Label("//build_defs/requirements:pip.txt"),
-        attr.requirements,
-    ]:
+    for file in requirements:
         _run(
             repository_ctx,
             pip + [
@@ -47,9 +51,9 @@ def _stock_release_impl(repository_ctx):
                 "--no-deps",
                 "--require-hashes",
                 "--requirement",
-                repository_ctx.path(requirements),
+                repository_ctx.path(file),
             ],
-            "Installing %s for %s" % (requirements.name, requirement),
+            "Installing %s for %s" % (file.name, requirement),
         )
 
     # pip checks the hash before it opens the wheel.
@@ -71,7 +75,7 @@ def _stock_release_impl(repository_ctx):
             "wheel",
         ],
         "Fetching the official wheel of %s for %s with sha256 %s" %
-        (requirement, python_tag, attr.sha256),
+        (requirement, _python_tag(attr.python), attr.sha256),
     )
     wheels = repository_ctx.path("wheel").readdir()
     if len(wheels) != 1:
@@ -86,6 +90,19 @@ def _stock_release_impl(repository_ctx):
         "Unpacking " + wheels[0].basename,
     )
 
+_PIP = Label("//build_defs/requirements:pip.txt")
+
+_PIN = {
+    "distribution": attr.string(mandatory = True),
+    "version": attr.string(mandatory = True),
+    "python": attr.string(mandatory = True),
+    "sha256": attr.string(mandatory = True),
+}
+
+def _stock_release_impl(repository_ctx):
+    attr = repository_ctx.attr
+    _fetch_wheel(repository_ctx, [_PIP, attr.requirements])
+
     # Under a name that Bazel does not take for a library; see where it is used.
     repository_ctx.symlink(
         "official/tensorflow/libtensorflow_framework.so.2",
@@ -94,12 +111,12 @@ def _stock_release_impl(repository_ctx):
     flags = _run(
         repository_ctx,
         [
-            python,
+            repository_ctx.path("env/bin/python"),
             "-c",
             "import tensorflow as tf; print(*[flag for flag in " +
             "tf.sysconfig.get_compile_flags() if not flag.startswith('-I')])",
         ],
-        "Asking %s for its compile flags" % requirement,
+        "Asking %s for its compile flags" % attr.distribution,
         environment = {
             "PYTHONDONTWRITEBYTECODE": "1",
             "PYTHONPATH": str(repository_ctx.path("official")),
@@ -115,13 +132,25 @@ def _stock_release_impl(repository_ctx):
 
 _stock_release = repository_rule(
     implementation = _stock_release_impl,
-    attrs = {
-        "distribution": attr.string(mandatory = True),
-        "version": attr.string(mandatory = True),
-        "python": attr.string(mandatory = True),
-        "sha256": attr.string(mandatory = True),
-        "requirements": attr.label(mandatory = True, allow_single_file = True),
-    },
+    attrs = dict(
+        _PIN,
+        requirements = attr.label(mandatory = True, allow_single_file = True),
+    ),
+)
+
+def _stock_keras_impl(repository_ctx):
+    _fetch_wheel(repository_ctx, [_PIP])
+    repository_ctx.file("BUILD", """\
+exports_files(
+    ["official.txt", "official.whl", "env/bin/python", "official"],
+    visibility = ["//visibility:public"],
+)
+""", executable = False)
+
+stock_keras = repository_rule(
+    doc = "An official wheel of Keras as it is; see keras_release().",
+    implementation = _stock_keras_impl,
+    attrs = _PIN,
 )
 
 def wheel_name(distribution, version, python):

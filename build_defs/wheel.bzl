@@ -67,9 +67,15 @@ def _rebuilt_wheel_impl(ctx):
     arguments.add("--tree", ctx.file.tree.path)
     for patch in ctx.files.patches:
         arguments.add("--patch", patch)
-    arguments.add("--library", ctx.attr.library_path)
-    arguments.add(ctx.file.library)
-    arguments.add("--framework", ctx.file.framework)
+    libraries = []
+    environment = {}
+    if ctx.file.library:
+        arguments.add("--library", ctx.attr.library_path)
+        arguments.add(ctx.file.library)
+        arguments.add("--framework", ctx.file.framework)
+        libraries = [ctx.file.library, ctx.file.framework] + ctx.files.auditwheel
+        site, packages, _ = ctx.files.auditwheel[0].path.partition("/site-packages/")
+        environment = {"PYTHONPATH": site + packages}
     arguments.add("--output", wheel)
     arguments.add("--name_output", name)
     arguments.add("--report_output", report)
@@ -80,13 +86,10 @@ def _rebuilt_wheel_impl(ctx):
             ctx.file.official,
             ctx.file.official_name,
             ctx.file.tree,
-            ctx.file.library,
-            ctx.file.framework,
-        ] + ctx.files.patches + ctx.files.auditwheel,
+        ] + ctx.files.patches + libraries,
         executable = ctx.file.python,
         arguments = [arguments],
-        env = {"PYTHONPATH": ctx.files.auditwheel[0].path.partition("/site-packages/")[0] +
-                             "/site-packages"},
+        env = environment,
         mnemonic = "PackWheel",
         progress_message = "Packing the rebuilt wheel of " +
                            ctx.label.workspace_name,
@@ -107,18 +110,22 @@ rebuilt_wheel = rule(
             allow_files = [".patch"],
             doc = "What was applied to `tree`, for the notice.",
         ),
-        "library": attr.label(mandatory = True, allow_single_file = True),
+        "library": attr.label(
+            allow_single_file = True,
+            doc = "A library to add, if any.",
+        ),
         "library_path": attr.string(
-            mandatory = True,
             doc = "Where `library` goes in the wheel.",
         ),
         "framework": attr.label(
-            mandatory = True,
             allow_single_file = True,
             doc = "The official library that `library` is linked against.",
         ),
         "python": attr.label(mandatory = True, allow_single_file = True),
-        "auditwheel": attr.label(mandatory = True, allow_files = True),
+        "auditwheel": attr.label(
+            allow_files = True,
+            doc = "What judges `library`'s platform.",
+        ),
         "_tool": attr.label(
             default = Label("//build_defs:pack_wheel.py"),
             allow_single_file = True,

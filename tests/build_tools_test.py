@@ -147,7 +147,13 @@ class PackWheelTest(absltest.TestCase):
         output = self.folder / output
         with mock.patch.object(pack_wheel, "judged_platform", return_value=judged):
             name, report = pack_wheel.pack(
-                str(self.official), self.OFFICIAL_NAME, "local.1", files, {}, [self.patch], output
+                str(self.official),
+                self.OFFICIAL_NAME,
+                "local.1",
+                files,
+                {"pkg/added.so": files["pkg/added.so"]},
+                [self.patch],
+                output,
             )
         return output, name, report
 
