@@ -33,12 +33,12 @@ def fill(checkout, scratch, base, tip, exported):
     checkout.run("checkout", "-q", "-B", "patches", tip)
 
 
-def from_wheel(path, version):
+def from_wheel(path, release):
     """Makes a checkout of the Python files of a release's official wheel."""
     Repository(os.path.dirname(path)).run("init", "-q", path)
     with patch_set.scratch_repository() as scratch:
-        base = patch_set.commit_wheel(scratch, patch_set.official_wheel(version))
-        tip = patch_set.commit_patch_set(scratch, base, patch_set.release_name(version), WHEEL)
+        base = patch_set.commit_wheel(scratch, release)
+        tip = patch_set.commit_patch_set(scratch, base, release, WHEEL)
         fill(Repository(path), scratch, base, tip, exported=tip)
 
 
@@ -54,15 +54,15 @@ def from_source(path, source, release):
         fill(checkout, scratch, base, tip, exported=tip)
 
 
-def carried_over(path, version, to):
+def carried_over(path, release, to):
     """Makes a checkout of one release that holds another's patches, still to be rebased."""
     Repository(os.path.dirname(path)).run("init", "-q", path)
     with patch_set.scratch_repository() as scratch:
-        old = patch_set.commit_wheel(scratch, patch_set.official_wheel(version))
-        tip = patch_set.commit_patch_set(scratch, old, patch_set.release_name(version), WHEEL)
-        new = patch_set.commit_wheel(scratch, patch_set.official_wheel(to))
+        old = patch_set.commit_wheel(scratch, release)
+        tip = patch_set.commit_patch_set(scratch, old, release, WHEEL)
+        new = patch_set.commit_wheel(scratch, to)
         overlay = Stage(scratch, new)
-        overlay.add(patch_set.OVERLAY, patch_set.overlay_files())
+        overlay.add(patch_set.OVERLAY, patch_set.overlay_files(to))
         exported = overlay.commit("The overlay, which all releases share\n")
         fill(Repository(path), scratch, new, tip, exported)
     return old
@@ -91,24 +91,25 @@ def main():
     choice.add_argument("--to", help="version of the pinned release to carry the patches over to")
     arguments = parser.parse_args()
 
-    version = patch_set.pinned_version()
-    to = version if arguments.to is None else patch_set.pinned_version(TF=arguments.to)
-    release = patch_set.release_name(to)
-    path = os.path.join(patch_set.CHECKOUTS, release)
-    if arguments.to is not None and release in patch_set.releases():
-        raise Error("there are patches for %s already; --to names another release" % release)
+    release = to = patch_set.pinned_release()
+    if arguments.to is not None:
+        variable = patch_set.CHOICE[patch_set.package(release)]
+        to = patch_set.pinned_release(**{variable: arguments.to})
+        if to in patch_set.releases():
+            raise Error("there are patches for %s already; --to names another release" % to)
+    path = os.path.join(patch_set.CHECKOUTS, to)
     check_saved(path)
     os.makedirs(patch_set.CHECKOUTS, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=patch_set.CHECKOUTS) as folder:
         made = os.path.join(folder, "made")
         if arguments.source:
             from_source(made, os.path.abspath(arguments.source), release)
-        elif to != version:
-            old = carried_over(made, version, to)
+        elif to != release:
+            old = carried_over(made, release, to)
         else:
-            from_wheel(made, version)
+            from_wheel(made, release)
         patch_set.replace_folder(made, path)
-    if to != version:
+    if to != release:
         rebase(path, old)
     checkout = Repository(path)
     print(checkout.text("log", "--oneline", "--reverse", BASE + "..HEAD"))

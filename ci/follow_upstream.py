@@ -64,7 +64,7 @@ def merge(clone, release):
         raise Error(conflict_report(clone, patches)) from None
     merged = clone.commit("HEAD")
     with patch_set.scratch_repository(clone) as scratch:
-        tip = patch_set.commit_overlay(scratch, merged)
+        tip = patch_set.commit_overlay(scratch, merged, release)
         tip = source_tree.commit_edits(scratch, base, tip, release)
         clone.adopt(scratch, [tip], merged)
     clone.run("checkout", "-q", "-B", "patched", tip)
@@ -83,7 +83,7 @@ def main():
     parser.add_argument("--push", nargs=2, metavar=("REPOSITORY", "BRANCH"), help="where to push")
     arguments = parser.parse_args()
 
-    release = patch_set.release_name(patch_set.pinned_version())
+    release = patch_set.pinned_release()
     os.makedirs(os.path.dirname(patch_set.CHECKOUTS), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(patch_set.CHECKOUTS)) as folder:
         path = os.path.join(folder, "tensorflow")

@@ -49,7 +49,7 @@ def commit_folded(scratch, base, release, form):
     patches = patch_set.patches_of(release, form)
     changed = [patch_set.changed_files(patch) for patch in patches]
     stage = Stage(scratch, base)
-    overlay = by_owner(patch_set.overlay_files(), changed)
+    overlay = by_owner(patch_set.overlay_files(release), changed)
     edited = source_tree.build_files(stage, release) if form == SOURCE else {}
     edits = by_owner(edited, changed)
     for owner in range(-1, len(patches)):
@@ -64,7 +64,7 @@ def commit_folded(scratch, base, release, form):
                 stage.write(source_tree.release_notes(stage, release))
         if owner >= 0:
             stage.commit_patch(patches[owner])
-        else:
+        elif overlay[owner] or edits[owner]:
             stage.commit(patch_set.OVERLAY_MESSAGE)
     return stage.head
 
@@ -73,7 +73,7 @@ def write_folder(folder, scratch, base, tip, release, form):
     """Writes the commits of base..tip and the description into a folder."""
     scratch.run("format-patch", *FORMAT, "-o", folder, "%s..%s" % (base, tip))
     description = patch_set.release_file(release, "pull_request.md")
-    if form == WHEEL:
+    if form == WHEEL and patch_set.package(release) == "tensorflow":
         wheel_only = set(patch_set.all_patches(release)) - set(
             patch_set.patches_of(release, SOURCE)
         )
@@ -93,9 +93,8 @@ def main():
             base, release = source_tree.unpatched(clone)
             whole = source_tree.commit_source(scratch, base, release)
         else:
-            version = patch_set.pinned_version()
-            release = patch_set.release_name(version)
-            base = patch_set.commit_wheel(scratch, patch_set.official_wheel(version))
+            release = patch_set.pinned_release()
+            base = patch_set.commit_wheel(scratch, release)
             whole = patch_set.commit_patch_set(scratch, base, release, WHEEL)
         tip = commit_folded(scratch, base, release, form)
         if scratch.run("diff-tree", "-r", whole, tip):

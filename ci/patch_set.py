@@ -27,6 +27,9 @@ OVERLAY = os.path.join(TOP, "tensorflow_overlay")
 BASE, EXPORTED = "refs/tags/base", "refs/patch_set/exported"
 CHECKOUTS = os.path.join(TOP, "build", "checkout")
 
+# The packages that there are patches for, and the variables that choose a version.
+CHOICE = {"tensorflow": "TF", "keras": "KERAS"}
+
 # Trees that a patch may apply to, by the names in its Applies-To field: a
 # checkout of TensorFlow's sources, or the Python files of an official wheel.
 SOURCE, WHEEL = "source", "wheel"
@@ -89,23 +92,30 @@ def replace_folder(new, old):
         os.rename(new, old)
 
 
-# Releases.
+# Releases, by the names of their folders below patches/, such as tensorflow-2.2.3.
 
 
 def releases():
-    """Returns the folders below patches/, one for each release of TensorFlow."""
-    return sorted(name for name in os.listdir(PATCHES) if name.startswith("tensorflow-"))
+    """Returns the releases that there are patches for."""
+    return sorted(name for name in os.listdir(PATCHES) if package(name) in CHOICE)
 
 
-def release_name(version):
-    """Returns the folder below patches/ that is for a version of TensorFlow."""
-    return "tensorflow-" + version
+def package(release):
+    """Returns the Python package that a release is of."""
+    return release.partition("-")[0]
 
 
-def pinned_version(**environment):
-    """Returns the version of the pinned release that DIST, TF and PYTHON_VERSION choose."""
+def chosen_by(release):
+    """Returns the environment variables with which the programs in ci/ choose a release."""
+    name, _, version = release.partition("-")
+    return dict(dict.fromkeys(CHOICE.values(), ""), **{CHOICE[name]: version})
+
+
+def pinned_release(**environment):
+    """Returns the pinned release that KERAS, or DIST, TF and PYTHON_VERSION, choose."""
     repository = run([os.path.join(TOP, "ci", "pinned_release")], **environment)
-    return re.search(r"_(\d+(?:_\d+)+)_cp", repository).group(1).replace("_", ".")
+    name, version = re.match(r"([a-z]+).*?((?:_\d+)+)", repository).groups()
+    return name + "-" + version[1:].replace("_", ".")
 
 
 def release_file(release, name):
@@ -117,9 +127,9 @@ def release_file(release, name):
         return stream.read()
 
 
-def official_wheel(version):
+def official_wheel(release):
     """Returns the path of a pinned release's official wheel, fetching it if need be."""
-    return run([os.path.join(TOP, "ci", "official_wheel")], TF=version)
+    return run([os.path.join(TOP, "ci", "official_wheel")], **chosen_by(release))
 
 
 # Patches and overlay files.
@@ -159,10 +169,10 @@ def applies_to(patch):
     return forms
 
 
-def overlay_files():
-    """Returns the paths of all overlay files, as they are in TensorFlow's tree."""
+def overlay_files(release):
+    """Returns the paths of all overlay files that a release has, as they are in its tree."""
     paths = []
-    for folder, folders, names in os.walk(os.path.join(OVERLAY, "tensorflow")):
+    for folder, folders, names in os.walk(os.path.join(OVERLAY, package(release))):
         # Not what Python and linters leave there.
         folders[:] = [name for name in folders if name != "__pycache__" and name[0] != "."]
         paths += [os.path.relpath(os.path.join(folder, name), OVERLAY) for name in names]
@@ -382,14 +392,15 @@ class Stage:
         )
 
 
-def commit_wheel(scratch, wheel):
-    """Commits the Python files of an official wheel, dated as the youngest of them."""
+def commit_wheel(scratch, release):
+    """Commits the Python files of a release's official wheel, dated as the youngest of them."""
+    wheel = official_wheel(release)
     stage = Stage(scratch)
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
         entries = [
             entry
             for entry in archive.infolist()
-            if entry.filename.startswith("tensorflow/") and entry.filename.endswith(".py")
+            if entry.filename.startswith(package(release) + "/") and entry.filename.endswith(".py")
         ]
         archive.extractall(folder, entries)
         stage.add(folder, [entry.filename for entry in entries])
@@ -407,10 +418,12 @@ def commit_patches(scratch, base, release, form):
     return stage.head
 
 
-def commit_overlay(scratch, patched):
-    """Commits the overlay after the patches; returns the commit."""
+def commit_overlay(scratch, patched, release):
+    """Commits the overlay, if there is one, after the patches; returns the last commit."""
     stage = Stage(scratch, patched)
-    paths = overlay_files()
+    paths = overlay_files(release)
+    if not paths:
+        return patched
     clashes = set(stage.modes()).intersection(paths)
     if clashes:
         raise Error("the tree has files of the overlay's already: %s" % ", ".join(sorted(clashes)))
@@ -420,7 +433,7 @@ def commit_overlay(scratch, patched):
 
 def commit_patch_set(scratch, base, release, form):
     """Commits a release's patches and then the overlay on a base; returns the last commit."""
-    return commit_overlay(scratch, commit_patches(scratch, base, release, form))
+    return commit_overlay(scratch, commit_patches(scratch, base, release, form), release)
 
 
 def call(main):

@@ -26,7 +26,7 @@ class Checkout:
         self._tip = tip
         self._base_paths = set(self._paths(BASE))
         self.form = SOURCE if source_tree.version(repository, BASE) else WHEEL
-        # Commits that become patches, each with the files of TensorFlow's that it changes.
+        # Commits that become patches, each with the files of the release that it changes.
         self._patches = []
         # What the commit of source_tree.py changes, in git's words.
         self.edits = []
@@ -76,14 +76,14 @@ class Checkout:
     def _overlay_files(self):
         for path in set(self._paths(self._tip)) - self._base_paths:
             if not path.startswith("tensorflow/"):
-                raise Error("%s is neither TensorFlow's nor below tensorflow/" % path)
+                raise Error("%s is neither the release's nor below tensorflow/" % path)
             data = self._repository.run("cat-file", "blob", "%s:%s" % (self._tip, path))
             yield "tensorflow_overlay/" + path, data
 
 
 def present_files(release):
     """Returns the bytes of the files below TOP that a checkout stands for, by path."""
-    paths = ["tensorflow_overlay/" + path for path in patch_set.overlay_files()]
+    paths = ["tensorflow_overlay/" + path for path in patch_set.overlay_files(release)]
     patches = patch_set.all_patches(release)
     paths += [os.path.relpath(patch, TOP) for patch in patches]
     if patches:
@@ -129,7 +129,7 @@ def write(changes):
 
 
 def main():
-    release = patch_set.release_name(patch_set.pinned_version())
+    release = patch_set.pinned_release()
     path = os.path.join(patch_set.CHECKOUTS, release)
     if not os.path.exists(path):
         raise Error("there is no checkout of %s: run `make checkout`" % release)

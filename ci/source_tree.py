@@ -38,11 +38,11 @@ def known_release(repository, commit):
     found = version(repository, commit)
     if found is None:
         raise Error("%s is not a TensorFlow source tree: no %s" % (repository.path, VERSION_HEADER))
-    release = patch_set.release_name(found)
+    release = "tensorflow-" + found
     if release not in patch_set.releases():
         raise Error(
-            "%s is TensorFlow %s; there are patches for %s"
-            % (repository.path, found, ", ".join(patch_set.releases()))
+            "%s is %s; there are patches for %s"
+            % (repository.path, release, ", ".join(patch_set.releases()))
         )
     return release
 

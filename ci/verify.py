@@ -85,11 +85,11 @@ def patch_problems(release, wheel, scratch):
 
 
 def overlay_problems(release, wheel):
-    """Yields what is wrong with the overlay on a release."""
+    """Yields what is wrong with the overlay on a release of TensorFlow."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     tests = set()
-    for path in patch_set.overlay_files():
+    for path in patch_set.overlay_files(release):
         # The wheel has headers in a folder of their own.
         header = path.replace("tensorflow/", "tensorflow/include/tensorflow/", 1)
         if names.intersection((path, header)):
@@ -106,10 +106,11 @@ def overlay_problems(release, wheel):
 def problems(release):
     """Yields what is wrong with the patches and the overlay of a release."""
     try:
-        wheel = patch_set.official_wheel(release.partition("-")[2])
+        wheel = patch_set.official_wheel(release)
         with patch_set.scratch_repository() as scratch:
             yield from patch_problems(release, wheel, scratch)
-        yield from overlay_problems(release, wheel)
+        if patch_set.package(release) == "tensorflow":
+            yield from overlay_problems(release, wheel)
     except (Error, PatchError) as error:
         yield str(error)
 

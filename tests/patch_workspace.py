@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -11,8 +12,10 @@ from absl.testing import absltest
 from workspace import SOURCE, Workspace
 
 with open(os.environ["OFFICIAL_NAME"]) as name:
-    VERSION = name.read().split("-")[1]
-RELEASE = "tensorflow-" + VERSION
+    DISTRIBUTION, VERSION = name.read().split("-")[:2]
+RELEASE = "%s-%s" % (DISTRIBUTION.partition("_")[0], VERSION)
+# How the programs in ci/ know which release they are for.
+CHOICE = {"KERAS": VERSION} if DISTRIBUTION == "keras" else {}
 VERSION_HEADER = "tensorflow/core/public/version.h"
 
 
@@ -36,7 +39,7 @@ def git(repository, *arguments, **environment):
 
 
 def changed_paths():
-    """Returns the paths of TensorFlow's files that the patches change."""
+    """Returns the paths of the release's files that the patches change."""
     patches = (SOURCE / "patches" / RELEASE).glob("*.patch")
     return sorted(
         {path for patch in patches for path in re.findall(r"(?m)^\+\+\+ b/(.*)", patch.read_text())}
@@ -58,18 +61,23 @@ class PatchTestCase(absltest.TestCase):
         self.folder = self.workspace.folder
         self.patches = self.folder / "patches" / RELEASE
         self.checkout = self.folder / "build/checkout" / RELEASE
+        for patches in self.patches.parent.iterdir():
+            if patches != self.patches:
+                shutil.rmtree(patches)
         (self.folder / "build").mkdir()
         for tools in ("tools", "lint"):
             if (SOURCE / "build" / tools).exists():
                 (self.folder / "build" / tools).symlink_to(SOURCE / "build" / tools)
         self.wheels = self.folder.parent / "wheels"
         self.wheels.mkdir()
-        (self.folder / "ci/official_wheel").write_text("#!/bin/sh\nls %s/*-$TF-*\n" % self.wheels)
+        (self.folder / "ci/official_wheel").write_text(
+            "#!/bin/sh\nls %s/*-${KERAS:-$TF}-*\n" % self.wheels
+        )
         self.write_wheel(VERSION)
 
     def write_wheel(self, version, edit=lambda path, text: text):
         """Writes the stand-in for the official wheel of a version."""
-        name = "tensorflow_cpu-%s-py3-none-any.whl" % version
+        name = "%s-%s-py3-none-any.whl" % (DISTRIBUTION, version)
         with zipfile.ZipFile(self.wheels / name, "w") as wheel:
             for path in changed_paths():
                 entry = zipfile.ZipInfo(path, (2021, 6, 10, 19, 52, 10))
@@ -78,7 +86,7 @@ class PatchTestCase(absltest.TestCase):
     def call(self, program, *arguments):
         """Runs a program in ci/; returns its exit status and what it prints."""
         command = [sys.executable, "-B"] if program.endswith(".py") else []
-        return self.workspace.run(*command, "ci/" + program, *map(str, arguments))
+        return self.workspace.run(*command, "ci/" + program, *map(str, arguments), **CHOICE)
 
     def succeed(self, program, *arguments):
         """Runs a program in ci/ that is to succeed; returns what it prints."""
