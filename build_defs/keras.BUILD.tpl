@@ -10,6 +10,7 @@ package(default_visibility = ["//visibility:public"])
 patched_tree(
     name = "patched_tree",
     patches = glob(["patches/*.patch"]),
+    path = "%{path}",
     python = "%{stock}//:env/bin/python",
     series = "patches/series",
     wheel = "%{stock}//:official.whl",

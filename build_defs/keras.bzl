@@ -22,6 +22,7 @@ def _keras_impl(repository_ctx):
         Label("//build_defs:keras.BUILD.tpl"),
         {
             "%{local_version}": attr.local_version,
+            "%{path}": repository_ctx.os.environ["PATH"],
             "%{stock}": "@" + attr.stock,
         },
         executable = False,
@@ -34,6 +35,7 @@ _keras = repository_rule(
         "patches": attr.string(mandatory = True),
         "local_version": attr.string(mandatory = True),
     },
+    environ = ["PATH"],
     # Which patches there are is looked up anew at each start of Bazel's server.
     local = True,
 )

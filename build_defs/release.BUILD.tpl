@@ -4,7 +4,7 @@ load(
     "rebuilt_wheel",
     "unpacked_wheel",
 )
-load("//:release.bzl", "COPTS", "STOCK")
+load("//:release.bzl", "COPTS", "PATH", "STOCK")
 
 package(default_visibility = ["//visibility:public"])
 
@@ -18,6 +18,7 @@ cc_binary(
     name = "libtfkernel_grouped_conv.so",
     srcs = ["@tensorflow_grouped_convolution//build_defs:old_glibc.cc"],
     additional_linker_inputs = [FRAMEWORK],
+    copts = COPTS,
     linkopts = [
         "$(location %s)" % FRAMEWORK,
         "-Wl,-rpath,$$ORIGIN/../..",
@@ -40,6 +41,7 @@ patched_tree(
     ),
     overlay_root = "overlay",
     patches = glob(["patches/*.patch"]),
+    path = PATH,
     python = STOCK + "//:env/bin/python",
     series = "patches/series",
     wheel = STOCK + "//:official.whl",

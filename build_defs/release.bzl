@@ -16,6 +16,15 @@ configuration.
 
 load(":stock.bzl", "stock_tensorflow", "wheel_name")
 
+def _compiler(repository_ctx):
+    """Returns what the C++ compiler calls itself, as one word."""
+    version = repository_ctx.execute([
+        "bash",
+        "-c",
+        '"${CC:-gcc}" --version | head -n 1 | tr -cs "[:alnum:].+\\n-" _',
+    ])
+    return version.stdout.strip()
+
 def _release_impl(repository_ctx):
     attr = repository_ctx.attr
     top = repository_ctx.path(Label("//:WORKSPACE")).dirname
@@ -54,6 +63,8 @@ def _release_impl(repository_ctx):
         {
             "%{stock}": attr.stock,
             "%{copts}": str(attr.copts),
+            "%{compiler}": _compiler(repository_ctx),
+            "%{path}": repository_ctx.os.environ["PATH"],
         },
         executable = False,
     )
@@ -67,6 +78,7 @@ _release = repository_rule(
         "copts": attr.string_list(),
         "stand_ins": attr.label_keyed_string_dict(allow_files = True),
     },
+    environ = ["CC", "PATH"],
     # Which files there are is looked up anew at each start of Bazel's server.
     local = True,
 )

@@ -1,5 +1,9 @@
 """Rules that make a rebuilt wheel from an official one, and tests that use it."""
 
+# Of what runs this machine's Python, with more than Bazel knows of: to be neither
+# executed elsewhere nor taken from there.
+_ON_THIS_MACHINE = {"no-remote": "1", "no-cache": "1"}
+
 def _patched_tree_impl(ctx):
     tree = ctx.actions.declare_directory(ctx.label.name)
     ctx.actions.run_shell(
@@ -28,7 +32,8 @@ done
 """,
         mnemonic = "PatchTree",
         progress_message = "Applying " + ctx.file.series.short_path,
-        use_default_shell_env = True,
+        env = {"PATH": ctx.attr.path},
+        execution_requirements = _ON_THIS_MACHINE,
     )
     return [DefaultInfo(files = depset([tree]))]
 
@@ -44,6 +49,10 @@ patched_tree = rule(
         ),
         "overlay_root": attr.string(
             doc = "Folder below which overlay files lie as in the tree.",
+        ),
+        "path": attr.string(
+            mandatory = True,
+            doc = "Where git is looked for, as in the variable PATH.",
         ),
         "python": attr.label(mandatory = True, allow_single_file = True),
         "_tool": attr.label(
@@ -90,6 +99,7 @@ def _rebuilt_wheel_impl(ctx):
         executable = ctx.file.python,
         arguments = [arguments],
         env = environment,
+        execution_requirements = _ON_THIS_MACHINE,
         mnemonic = "PackWheel",
         progress_message = "Packing the rebuilt wheel of " +
                            ctx.label.workspace_name,
@@ -149,7 +159,7 @@ def _unpacked_wheel_impl(ctx):
         mnemonic = "UnpackWheel",
         progress_message = "Unpacking " + ctx.file.wheel.short_path,
         # 500 MB in, 500 MB out: a sandbox would only add copies.
-        execution_requirements = {"no-remote": "1", "no-sandbox": "1"},
+        execution_requirements = dict(_ON_THIS_MACHINE, **{"no-sandbox": "1"}),
     )
     return [DefaultInfo(files = depset([tree]))]
 
@@ -183,13 +193,16 @@ exec "$environment/bin/python" "%s" "$@"
         ":".join(["$PWD/" + file.short_path for file in ctx.files.path]),
         ctx.file.main.short_path,
     ), is_executable = True)
-    return [DefaultInfo(
-        executable = launcher,
-        runfiles = ctx.runfiles(
-            [ctx.file.environment, ctx.file.main] + ctx.files.path +
-            ctx.files.data + ctx.files.file_env,
+    return [
+        DefaultInfo(
+            executable = launcher,
+            runfiles = ctx.runfiles(
+                [ctx.file.environment, ctx.file.main] + ctx.files.path +
+                ctx.files.data + ctx.files.file_env,
+            ),
         ),
-    )]
+        testing.ExecutionInfo(_ON_THIS_MACHINE),
+    ]
 
 python_test = rule(
     implementation = _python_test_impl,

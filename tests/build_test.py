@@ -8,19 +8,14 @@ import tempfile
 import zipfile
 
 from absl.testing import absltest
-from workspace import Workspace
+from workspace import Workspace, make_variables
 
 OFFICIAL_NAME = pathlib.Path(os.environ["OFFICIAL_NAME"])
 REBUILT_NAME = pathlib.Path(os.environ["REBUILT_NAME"])
 SERIES = pathlib.Path(os.environ["SERIES"])
 
 # The release that is tested, as `make wheel` knows it.
-DISTRIBUTION, VERSION, PYTHON_TAG = OFFICIAL_NAME.read_text().split("-")[:3]
-RELEASE = {
-    "DIST": DISTRIBUTION.replace("_", "-"),
-    "TF": VERSION,
-    "PYTHON_VERSION": re.sub(r"cp(\d)(\d+)", r"\1.\2", PYTHON_TAG),
-}
+RELEASE = make_variables(OFFICIAL_NAME)
 
 
 def sha256(path):
@@ -52,7 +47,10 @@ class BuildTest(absltest.TestCase):
     def test_patch_that_does_not_apply_is_named(self):
         workspace = self.workspace_with_the_official_wheel()
         patch = (
-            workspace.folder / "patches" / ("tensorflow-" + VERSION) / SERIES.read_text().split()[0]
+            workspace.folder
+            / "patches"
+            / ("tensorflow-" + RELEASE["TF"])
+            / SERIES.read_text().split()[0]
         )
         text = patch.read_text()
         path = re.search(r"^\+\+\+ b/(.*)$", text, re.MULTILINE).group(1)
@@ -88,7 +86,7 @@ class BuildTest(absltest.TestCase):
         self.assertNotEqual(status, 0)
         self.assertIn(sha256(wheel), printed)
         self.assertIn(sha256(os.environ["OFFICIAL_WHEEL"]), printed)
-        self.assertIn("%s==%s" % (RELEASE["DIST"], VERSION), printed)
+        self.assertIn("%(DIST)s==%(TF)s" % RELEASE, printed)
         self.assertEmpty(workspace.made())
 
 

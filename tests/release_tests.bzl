@@ -80,6 +80,17 @@ def release_tests(name, stock, peers):
             # A Bazel in a sandbox would have no sandbox for its own actions.
             tags = ["local"],
         ),
+        "shared_build_test": dict(
+            data = _WORKSPACE,
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                official + "official.txt": "OFFICIAL_NAME",
+                release + "wheel.name.txt": "REBUILT_NAME",
+                release + "wheel.whl": "REBUILT_WHEEL",
+            },
+            # As build_test.
+            tags = ["local"],
+        ),
         "install_test": dict(
             file_env = {
                 official + "official": "OFFICIAL",

@@ -2,11 +2,22 @@
 
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import tempfile
 
 SOURCE = pathlib.Path(os.environ["WORKSPACE"]).resolve().parent
+
+
+def make_variables(official_name):
+    """Returns how `make` is told of a release, given the file with its wheel's name."""
+    distribution, version, python = pathlib.Path(official_name).read_text().split("-")[:3]
+    return {
+        "DIST": distribution.replace("_", "-"),
+        "TF": version,
+        "PYTHON_VERSION": re.sub(r"cp(\d)(\d+)", r"\1.\2", python),
+    }
 
 
 class Workspace:
@@ -29,7 +40,7 @@ class Workspace:
                 [
                     name
                     for name in names
-                    if name in (".git", "build", "dist") or name[:6] == "bazel-"
+                    if name in (".git", "build", "dist", "user.bazelrc") or name[:6] == "bazel-"
                 ]
                 if pathlib.Path(folder) == SOURCE
                 else []
