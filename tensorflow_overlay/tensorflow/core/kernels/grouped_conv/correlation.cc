@@ -111,13 +111,11 @@ class CorrelationTask {
                                    : kMaxRows * kMaxVectors * form_.lanes)) {
     scale_ = PackChannels(tensors.epilogue.scale, scratch);
     bias_ = PackChannels(tensors.epilogue.bias, scratch);
-    direct_ =
-        std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
-        (form_.operand == kScalars
-             ? pass.out_channels % form_.lanes == 0
-             : pass.out_channels == 1 && form_.groups % form_.lanes == 0) &&
-        pass.chunks.count() == 1 && scale_ == nullptr && bias_ == nullptr &&
-        tensors.epilogue.activation == Activation::kNone;
+    direct_ = std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
+              pass.out_channels % form_.channels_per_vector == 0 &&
+              pass.chunks.count() == 1 && scale_ == nullptr &&
+              bias_ == nullptr &&
+              tensors.epilogue.activation == Activation::kNone;
   }
 
   void Run() {
@@ -164,7 +162,7 @@ class CorrelationTask {
   S* const sums_;  // Of a tile or, until their last chunk, of all rows.
   const S* scale_;
   const S* bias_;
-  bool direct_;  // Whether sums are vectors of the tensor as they are.
+  bool direct_;  // Whether whole blocks of sums go to the tensor at once.
 
   int64_t first_phase_;
   int64_t end_phase_;
@@ -185,14 +183,12 @@ const Sum<T>* CorrelationTask<T>::PackChannels(const T* values,
   S* result = scratch->Take<S>(units_ * size);
   std::memset(result, 0, units_ * size * sizeof(S));
   const Steps steps = {0, 0, pass_.out_channels, 1};
-  for (int64_t i = 0; i < units_; ++i) {
-    const Unit unit = pass_.GetUnit(set_, i);
-    pass_.kernels.pack(form_.Map(steps, unit.block, 1, unit.channels, size),
-                       values +
-                           unit.block * form_.groups_per_block * steps.group +
-                           unit.first_channel,
-                       result + i * size);
-  }
+  const Unit unit = pass_.GetUnit(set_, 0);
+  pass_.kernels.pack(
+      form_.Map(steps, unit.block, units_, 1, unit.channels, size, size),
+      values + unit.block * form_.groups_per_block() * steps.group +
+          unit.first_channel,
+      result);
   return result;
 }
 
@@ -207,22 +203,21 @@ void CorrelationTask<T>::PackFilter() {
                        g.output_channels_per_group(),
                        pass_.backward ? g.output_channels : 1};
   std::memset(w_, 0, units_ * pass_.unit_size() * sizeof(S));
-  for (int64_t i = 0; i < units_; ++i) {
-    const Unit unit = pass_.GetUnit(set_, i);
-    const Mapping mapping = form_.Map(steps, unit.block, channels,
-                                      unit.channels, pass_.part_size());
-    const T* filter =
-        tensors_.filter + unit.block * form_.groups_per_block * steps.group +
-        chunk_.first_channel * steps.pixel + unit.first_channel * steps.channel;
-    for (int64_t r = 0; r < chunk_.rows; ++r) {
-      for (int64_t t = 0; t < chunk_.taps; ++t) {
-        const int64_t tap = (chunk_.first_row + r) * pass_.plan.num_taps +
-                            pass_.plan.taps[chunk_.first_tap + t];
-        pass_.kernels.pack(
-            mapping,
-            filter + tap * g.input_channels_per_group() * g.output_channels,
-            w_ + i * pass_.unit_size() + (r * chunk_.taps + t) * tap_size);
-      }
+  const Unit unit = pass_.GetUnit(set_, 0);
+  const Mapping mapping =
+      form_.Map(steps, unit.block, units_, channels, unit.channels,
+                pass_.part_size(), pass_.unit_size());
+  const T* filter =
+      tensors_.filter + unit.block * form_.groups_per_block() * steps.group +
+      chunk_.first_channel * steps.pixel + unit.first_channel * steps.channel;
+  for (int64_t r = 0; r < chunk_.rows; ++r) {
+    for (int64_t t = 0; t < chunk_.taps; ++t) {
+      const int64_t tap = (chunk_.first_row + r) * pass_.plan.num_taps +
+                          pass_.plan.taps[chunk_.first_tap + t];
+      pass_.kernels.pack(
+          mapping,
+          filter + tap * g.input_channels_per_group() * g.output_channels,
+          w_ + (r * chunk_.taps + t) * tap_size);
     }
   }
 }
@@ -283,13 +278,17 @@ void CorrelationTask<T>::SumTile(int64_t row, int64_t i, const Unit& unit,
   tile.num_products = num_products_;
   tile.x_row = pass_.plan.x_step * x_.pixel_size();
   tile.x_offset = j * tile.x_row;
-  tile.x_depth = form_.x_lanes;
+  tile.x_depth = form_.groups_per_block();
   tile.w_offset = v * form_.lanes;
   tile.w_depth = pass_.part_size();
   tile.accumulate = accumulate_;
-  if (direct_) {
+  const bool direct =
+      direct_ && (unit.block + 1) * form_.groups_per_block() <= form_.groups;
+  tile.group_step = 0;
+  if (direct) {
     tile.sum = reinterpret_cast<S*>(out);
     tile.sum_row = steps.pixel;
+    if (form_.groups_per_block() > 1) tile.group_step = steps.group;
   } else if (accumulate_ || !final_) {
     tile.sum_row = pass_.part_size();
     tile.sum = sums_ + (row * pass_.width + j) * tile.sum_row + tile.w_offset;
@@ -303,8 +302,8 @@ void CorrelationTask<T>::SumTile(int64_t row, int64_t i, const Unit& unit,
   x_.FetchUntil(vectors_done_, row_vectors);
   next_sums_.FetchUntil(vectors_done_, row_vectors);
 
-  pass_.kernels.multiply[form_.operand][num_v - 1][num_j - 1](tile);
-  if (direct_ || !final_) return;
+  pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](tile);
+  if (direct || !final_) return;
   const int64_t channels = std::min(num_v * form_.channels_per_vector,
                                     unit.channels - first_channel);
   ScratchEpilogue<T> epilogue;
@@ -312,12 +311,9 @@ void CorrelationTask<T>::SumTile(int64_t row, int64_t i, const Unit& unit,
   if (scale_ != nullptr) epilogue.scale = scale_ + offset;
   if (bias_ != nullptr) epilogue.bias = bias_ + offset;
   epilogue.activation = tensors_.epilogue.activation;
-  // Of pixels of size 0, as all have the same.
-  const Mapping same = form_.Map(steps, unit.block, num_j, channels, 0);
-  std::copy_n(same.scratch_step, 2, epilogue.step);
   pass_.kernels.unpack(
-      form_.Map(steps, unit.block, num_j, channels, tile.sum_row), tile.sum,
-      epilogue, out);
+      form_.Map(steps, unit.block, 1, num_j, channels, tile.sum_row, 0),
+      tile.sum, epilogue, out);
 }
 
 template <typename T>

@@ -156,14 +156,13 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
       rows = std::min({rows_at_once, height - row % height, end_row - row});
       x.Load(row, rows);
       for (int64_t j = 0; j < rows; ++j) {
-        for (int64_t i = 0; i < units; ++i) {
-          const Unit unit = this->GetUnit(set, i);
-          this->kernels.pack(this->form.Map(this->out_steps, unit.block, count,
-                                            unit.channels, part_size),
-                             gradient + this->OutOffset(row + j, unit) +
-                                 begin * this->out_steps.pixel,
-                             w + (j * units + i) * w_row_size);
-        }
+        const Unit unit = this->GetUnit(set, 0);
+        this->kernels.pack(
+            this->form.Map(this->out_steps, unit.block, units, count,
+                           unit.channels, part_size, w_row_size),
+            gradient + this->OutOffset(row + j, unit) +
+                begin * this->out_steps.pixel,
+            w + j * units * w_row_size);
       }
       if (this->prefetch) {
         const int64_t size = full_width * this->out_steps.pixel;
@@ -189,10 +188,11 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
               products[tile.num_products++] = {
                   found, w + (j * units + i) * w_row_size, count};
             }
-            tile.x_row = this->form.x_lanes;
+            tile.x_row = this->form.groups_per_block();
             tile.x_depth = this->plan.x_step * x.pixel_size();
             tile.w_depth = part_size;
             tile.sum_row = part_size;
+            tile.group_step = 0;
             tile.accumulate = true;
             S* const run_sums =
                 sums + i * this->unit_size() +
@@ -205,8 +205,8 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
               vectors_done += num_u * num_v;
               x.FetchUntil(vectors_done, vectors);
               next_w.FetchUntil(vectors_done, vectors);
-              this->kernels.multiply[this->form.operand][num_v - 1][num_u - 1](
-                  tile);
+              this->kernels
+                  .multiply[this->form.log_groups][num_v - 1][num_u - 1](tile);
             };
             ForPieces(this->form.Vectors(unit.channels), kMaxVectors,
                       [&](int64_t v, int64_t num_v) {
@@ -229,22 +229,20 @@ void FilterGradientPass<T>::StoreSet(const Chunk& chunk, int64_t set,
   // A "pixel" is a channel of x.
   const Steps steps = {0, this->g.output_channels, this->out_channels, 1};
   const int64_t tap_size = chunk.channels * this->part_size();
-  for (int64_t i = 0; i < this->SetUnits(set); ++i) {
-    const Unit unit = this->GetUnit(set, i);
-    const Mapping mapping = this->form.Map(steps, unit.block, chunk.channels,
-                                           unit.channels, this->part_size());
-    for (int64_t r = 0; r < chunk.rows; ++r) {
-      for (int64_t t = 0; t < chunk.taps; ++t) {
-        const int64_t tap =
-            (chunk.first_row + r) * this->plan.num_taps + chunk.first_tap + t;
-        this->kernels.unpack(
-            mapping,
-            sums + i * this->unit_size() + (r * chunk.taps + t) * tap_size, {},
-            filter +
-                (tap * this->x_channels + chunk.first_channel) * steps.pixel +
-                unit.block * this->form.groups_per_block * steps.group +
-                unit.first_channel);
-      }
+  const Unit unit = this->GetUnit(set, 0);
+  const Mapping mapping =
+      this->form.Map(steps, unit.block, this->SetUnits(set), chunk.channels,
+                     unit.channels, this->part_size(), this->unit_size());
+  for (int64_t r = 0; r < chunk.rows; ++r) {
+    for (int64_t t = 0; t < chunk.taps; ++t) {
+      const int64_t tap =
+          (chunk.first_row + r) * this->plan.num_taps + chunk.first_tap + t;
+      this->kernels.unpack(
+          mapping, sums + (r * chunk.taps + t) * tap_size, {},
+          filter +
+              (tap * this->x_channels + chunk.first_channel) * steps.pixel +
+              unit.block * this->form.groups_per_block() * steps.group +
+              unit.first_channel);
     }
   }
 }

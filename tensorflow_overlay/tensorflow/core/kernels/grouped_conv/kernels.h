@@ -47,8 +47,9 @@ struct SumType<int32_t> {
 template <typename T>
 using Sum = typename SumType<T>::type;
 
-// One of the products that a tile sums. `x` is a matrix of scalars (or, for
-// kVectors, of vectors), `w` one of vectors.
+// One of the products that a tile sums. `w` is a matrix of vectors; `x` one of
+// as many values as a vector has groups, each for one group's lanes (see Form
+// in tiling.h).
 template <typename S>
 struct Product {
   const S* x;
@@ -59,7 +60,8 @@ struct Product {
 // sum[i][o] (+)= products' sum over p, k of
 //   x[p][x_offset + i * x_row + k * x_depth] *
 //   w[p][w_offset + k * w_depth + o * lanes]
-// for i < rows and o < vectors, where sum[i][o] and the w's are vectors. All
+// for i < rows and o < vectors, where all are vectors, x's with its groups'
+// values over and over. All
 // steps are in elements. Sums go over p, then k, in ascending order, so do not
 // depend on how rows and vectors were cut into tiles.
 template <typename S>
@@ -73,41 +75,53 @@ struct Tile {
   int64_t w_depth;
   S* sum;
   int64_t sum_row;
-  bool accumulate;
+  // If not 0, sums are stored group by group, with so many elements between the
+  // first ones of groups. If those groups' channels are not neighbours, it
+  // takes a vector with 128 bits for each.
+  int64_t group_step;
+  bool accumulate;  // Not with a group_step.
 };
 
-// How elements of a tensor with index (n, t, l) lie there and in scratch, where
-// neighbours in l are neighbours in memory.
+// How pixels of neighbouring groups' channels lie in a tensor and in scratch,
+// where channel c of the g-th of a block's groups is element
+// c * groups_per_block + g of the block's pixel.
 struct Mapping {
-  int64_t tensor_step[3];
-  int64_t scratch_step[2];
-  int64_t size[3];
+  int64_t pixels;
+  int64_t groups;
+  int64_t channels;  // Of each group.
+  // Elements between neighbours in the tensor.
+  int64_t pixel_step;
+  int64_t group_step;
+  int64_t channel_step;
+  int64_t groups_per_block;
+  // Elements between neighbours in scratch.
+  int64_t scratch_pixel;
+  int64_t scratch_block;
 };
 
-// What Unpack applies, where not null, with element (n, t, l)'s values at
-// n * step[0] + t * step[1] + l.
+// What Unpack applies, where not null, with the values of a pixel's elements in
+// scratch.
 template <typename T>
 struct ScratchEpilogue {
   const Sum<T>* scale = nullptr;
   const Sum<T>* bias = nullptr;
-  int64_t step[2] = {0, 0};
   Activation activation = Activation::kNone;
 };
 
 constexpr int kMaxVectors = 4;  // Of a tile.
-constexpr int kMaxRows = 14;
-
-// What a tile's x is made of.
-enum Operand { kScalars, kVectors, kNumOperands };
+constexpr int kMaxRows = 28;
+constexpr int kMaxLogGroups = 4;  // Of the groups of a vector.
 
 template <typename T>
 struct Kernels {
   int lanes;  // Of a vector.
   // How many rows a tile of so many vectors, less 1, should have at most.
   int max_rows[kMaxVectors];
-  void (*multiply[kNumOperands][kMaxVectors][kMaxRows])(const Tile<Sum<T>>&);
+  // By the logarithm of a vector's groups, vectors - 1 and rows - 1.
+  void (*multiply[kMaxLogGroups + 1][kMaxVectors][kMaxRows])(
+      const Tile<Sum<T>>&);
   void (*pack)(const Mapping& mapping, const T* tensor, Sum<T>* scratch);
-  // Reads whole vectors from scratch, whatever the size of l.
+  // Reads whole vectors from scratch, whatever the number of channels.
   void (*unpack)(const Mapping& mapping, const Sum<T>* scratch,
                  const ScratchEpilogue<T>& epilogue, T* tensor);
 };

@@ -32,6 +32,7 @@ limitations under the License.
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
+#include <type_traits>
 #include <utility>  // Of which only index_sequence is used.
 
 namespace grouped_conv {
@@ -41,25 +42,40 @@ namespace {
 #define GROUPED_CONV_INLINE inline __attribute__((always_inline))
 
 constexpr int kVectorBytes = GROUPED_CONV_VECTOR_BYTES;
-constexpr int kChunkBytes = 16;  // Shuffles stay within 128 bits.
 
-template <typename S>
-struct Simd {
-  typedef S Vector __attribute__((vector_size(kVectorBytes)));
-  typedef S Unaligned
-      __attribute__((vector_size(kVectorBytes), aligned(sizeof(S)), may_alias));
-  static constexpr int kLanes = kVectorBytes / sizeof(S);
-  static constexpr int kChunk = kChunkBytes / sizeof(S);
+template <typename E, int kCount>
+struct Elements {
+  typedef E Vector __attribute__((vector_size(kCount * sizeof(E))));
+  typedef E Unaligned __attribute__((vector_size(kCount * sizeof(E)),
+                                     aligned(sizeof(E)), may_alias));
 };
 
 template <typename S>
+struct Simd {
+  static constexpr int kLanes = kVectorBytes / sizeof(S);
+  using Vector = typename Elements<S, kLanes>::Vector;
+};
+
+template <int kCount, typename E>
+GROUPED_CONV_INLINE typename Elements<E, kCount>::Vector LoadElements(
+    const E* p) {
+  return *reinterpret_cast<const typename Elements<E, kCount>::Unaligned*>(p);
+}
+
+template <int kCount, typename E>
+GROUPED_CONV_INLINE void StoreElements(typename Elements<E, kCount>::Vector v,
+                                       E* p) {
+  *reinterpret_cast<typename Elements<E, kCount>::Unaligned*>(p) = v;
+}
+
+template <typename S>
 GROUPED_CONV_INLINE typename Simd<S>::Vector Load(const S* p) {
-  return *reinterpret_cast<const typename Simd<S>::Unaligned*>(p);
+  return LoadElements<Simd<S>::kLanes>(p);
 }
 
 template <typename S>
 GROUPED_CONV_INLINE void Store(typename Simd<S>::Vector v, S* p) {
-  *reinterpret_cast<typename Simd<S>::Unaligned*>(p) = v;
+  StoreElements<Simd<S>::kLanes>(v, p);
 }
 
 template <typename S>
@@ -67,150 +83,304 @@ GROUPED_CONV_INLINE typename Simd<S>::Vector Broadcast(S s) {
   return s - typename Simd<S>::Vector{};
 }
 
-// --- Matrix product ---------------------------------------------------------
-
-template <typename S, Operand kOperand, int kVectorCount, int kRows>
-void Multiply(const Tile<S>& tile) {
-  using Vector = typename Simd<S>::Vector;
-  constexpr int kLanes = Simd<S>::kLanes;
-  // Rows are addressed in fours, from few enough pointers for the registers.
-  constexpr int kQuads = (kRows + 3) / 4;
-  S* const sums = tile.sum;
-  const int64_t sum_row = tile.sum_row;
-  Vector sum[kRows][kVectorCount];
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
-    for (int o = 0; o < kVectorCount; ++o) {
-      sum[i][o] =
-          tile.accumulate ? Load(sums + i * sum_row + o * kLanes) : Vector{};
-    }
-  }
-  const int64_t x_row = tile.x_row;
-  const int64_t x_depth = tile.x_depth;
-  const int64_t w_depth = tile.w_depth;
-  for (int64_t p = 0; p < tile.num_products; ++p) {
-    const Product<S>& product = tile.products[p];
-    const S* x[kQuads];
-#pragma GCC unroll 4
-    for (int q = 0; q < kQuads; ++q) {
-      x[q] = product.x + tile.x_offset + 4 * q * x_row;
-    }
-    const S* w = product.w + tile.w_offset;
-    const S* const end = w + product.depth * w_depth;
-    for (; w != end; w += w_depth) {
-      const auto load_x = [&](int i) {
-        const S* address = x[i / 4] + (i % 4) * x_row;
-        return kOperand == kScalars ? Broadcast(*address) : Load(address);
-      };
-      // The smaller side is held in registers.
-      if (kRows >= kVectorCount) {
-        Vector factor[kVectorCount];
-#pragma GCC unroll 4
-        for (int o = 0; o < kVectorCount; ++o) factor[o] = Load(w + o * kLanes);
-#pragma GCC unroll 16
-        for (int i = 0; i < kRows; ++i) {
-          const Vector value = load_x(i);
-#pragma GCC unroll 4
-          for (int o = 0; o < kVectorCount; ++o) sum[i][o] += value * factor[o];
-        }
-      } else {
-        Vector value[kRows];
-#pragma GCC unroll 16
-        for (int i = 0; i < kRows; ++i) value[i] = load_x(i);
-#pragma GCC unroll 4
-        for (int o = 0; o < kVectorCount; ++o) {
-          const Vector factor = Load(w + o * kLanes);
-#pragma GCC unroll 16
-          for (int i = 0; i < kRows; ++i) sum[i][o] += value[i] * factor;
-        }
-      }
-#pragma GCC unroll 4
-      for (int q = 0; q < kQuads; ++q) x[q] += x_depth;
-    }
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
-    for (int o = 0; o < kVectorCount; ++o) {
-      Store(sum[i][o], sums + i * sum_row + o * kLanes);
-    }
-  }
-}
-
-// --- Conversions ------------------------------------------------------------
-
-template <typename T>
-struct Convert {
-  static GROUPED_CONV_INLINE Sum<T> Read(T value) { return value; }
-  static GROUPED_CONV_INLINE T Write(Sum<T> value) { return value; }
-};
-
-union Bits {
-  float number;
-  uint32_t bits;
-};
-
+// Puts two vectors one behind the other, or takes them apart.
+template <int kBytes>
+struct PairOf;
+#if GROUPED_CONV_VECTOR_BYTES >= 32
 template <>
-struct Convert<Half> {
-  static GROUPED_CONV_INLINE float Read(Half value) {
+struct PairOf<32> {
+  using Whole = __m256i;
+  using Half = __m128i;
+  static GROUPED_CONV_INLINE Whole Join(Half a, Half b) {
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1);
+  }
+  static GROUPED_CONV_INLINE Half First(Whole v) {
+    return _mm256_castsi256_si128(v);
+  }
+  static GROUPED_CONV_INLINE Half Second(Whole v) {
+    return _mm256_extracti128_si256(v, 1);
+  }
+};
+#if GROUPED_CONV_VECTOR_BYTES == 64
+template <>
+struct PairOf<64> {
+  using Whole = __m512i;
+  using Half = __m256i;
+  static GROUPED_CONV_INLINE Whole Join(Half a, Half b) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(a), b, 1);
+  }
+  static GROUPED_CONV_INLINE Half First(Whole v) {
+    return _mm512_castsi512_si256(v);
+  }
+  static GROUPED_CONV_INLINE Half Second(Whole v) {
+    return _mm512_extracti64x4_epi64(v, 1);
+  }
+};
+#endif
+#endif
+
+// A vector of the kGroups values at `p`, over and over.
+template <typename S, int kGroups>
+struct Repeat {
+  static GROUPED_CONV_INLINE typename Simd<S>::Vector Load(const S* p) {
+    constexpr int kBytes = kGroups * sizeof(S);
+    using Integer = typename Elements<int64_t, kBytes / 8>::Vector;
+    const Integer v = (Integer)LoadElements<kGroups>(p);
+    return Widen(std::integral_constant<int, kBytes>(), v);
+  }
+
+ private:
+  using Vector = typename Simd<S>::Vector;
+  static GROUPED_CONV_INLINE Vector
+  Widen(std::integral_constant<int, kVectorBytes>,
+        typename Simd<int64_t>::Vector v) {
+    return (Vector)v;
+  }
+  template <typename Small>
+  static GROUPED_CONV_INLINE Vector Widen(std::integral_constant<int, 8>,
+                                          Small v) {
+    return (Vector)Broadcast<int64_t>(v[0]);
+  }
+#if GROUPED_CONV_VECTOR_BYTES == 32
+  template <typename Small>
+  static GROUPED_CONV_INLINE Vector Widen(std::integral_constant<int, 16>,
+                                          Small v) {
+    return (Vector)_mm256_broadcastsi128_si256((__m128i)v);
+  }
+#elif GROUPED_CONV_VECTOR_BYTES == 64
+  template <typename Small>
+  static GROUPED_CONV_INLINE Vector Widen(std::integral_constant<int, 16>,
+                                          Small v) {
+    return (Vector)_mm512_broadcast_i32x4((__m128i)v);
+  }
+  template <typename Small>
+  static GROUPED_CONV_INLINE Vector Widen(std::integral_constant<int, 32>,
+                                          Small v) {
+    return (Vector)_mm512_broadcast_i64x4((__m256i)v);
+  }
+#endif
+};
+template <typename S>
+struct Repeat<S, 1> {
+  static GROUPED_CONV_INLINE typename Simd<S>::Vector Load(const S* p) {
+    return Broadcast(*p);
+  }
+};
+
+// --- Elements of tensors ----------------------------------------------------
+
+// Reads and writes kCount of a tensor's elements as a vector of sums.
+template <typename T, int kCount>
+struct Convert {
+  using Vector = typename Elements<Sum<T>, kCount>::Vector;
+  static GROUPED_CONV_INLINE Vector Read(const T* p) {
+    return LoadElements<kCount>(reinterpret_cast<const Sum<T>*>(p));
+  }
+  static GROUPED_CONV_INLINE void Write(Vector v, T* p) {
+    StoreElements<kCount>(v, reinterpret_cast<Sum<T>*>(p));
+  }
+};
+
+// Types of 16 bits, which are the upper half of a vector of unsigned numbers.
+template <int kCount>
+struct Upper {
+  using Bits = typename Elements<uint32_t, kCount>::Vector;
+  using Halves = typename Elements<uint16_t, kCount>::Vector;
+  template <typename T>
+  static GROUPED_CONV_INLINE Bits Read(const T* p) {
+    return __builtin_convertvector(
+               LoadElements<kCount>(reinterpret_cast<const uint16_t*>(p)), Bits)
+           << 16;
+  }
+  template <typename T>
+  static GROUPED_CONV_INLINE void Write(Bits bits, T* p) {
+    StoreElements<kCount>(__builtin_convertvector(bits >> 16, Halves),
+                          reinterpret_cast<uint16_t*>(p));
+  }
+};
+
+template <int kCount>
+struct Convert<BFloat16, kCount> {
+  using Vector = typename Elements<float, kCount>::Vector;
+  using Bits = typename Upper<kCount>::Bits;
+  static GROUPED_CONV_INLINE Vector Read(const BFloat16* p) {
+    return (Vector)Upper<kCount>::Read(p);
+  }
+  static GROUPED_CONV_INLINE void Write(Vector v, BFloat16* p) {
+    const Bits bits = (Bits)v;
+    // To nearest, even if there are two. That could carry a NaN's fraction into
+    // its sign, so a quiet one is made instead.
+    const Bits rounded = bits + 0x7fffu + ((bits >> 16) & 1u);
+    Upper<kCount>::Write(
+        (bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x400000u : rounded, p);
+  }
+};
+
+template <int kCount>
+struct Convert<Half, kCount> {
+  using Vector = typename Elements<float, kCount>::Vector;
+  using Bits = typename Upper<kCount>::Bits;
+  static GROUPED_CONV_INLINE Vector Read(const Half* p) {
+    const Bits bits = Upper<kCount>::Read(p);
     // Multiplying by 2^112 moves the exponent to float's bias, and makes
     // subnormals normal.
-    Bits result;
-    result.bits = (value.bits & 0x7fffu) << 13;
-    const bool finite = (value.bits & 0x7c00u) != 0x7c00u;
-    result.number *= 5.192296858534828e33f;
-    if (!finite) result.bits |= 0x7f800000u;
-    result.bits |= (value.bits & 0x8000u) << 16;
-    return result.number;
+    const Vector finite =
+        (Vector)((bits & 0x7fff0000u) >> 3) * 5.192296858534828e33f;
+    const Bits infinite =
+        (bits & 0x7c000000u) == 0x7c000000u ? Bits{} + 0x7f800000u : Bits{};
+    return (Vector)((Bits)finite | infinite | (bits & 0x80000000u));
   }
-
-  static GROUPED_CONV_INLINE Half Write(float value) {
-    Bits magnitude;
-    magnitude.number = value;
-    const uint32_t sign = (magnitude.bits >> 16) & 0x8000u;
-    magnitude.bits &= 0x7fffffffu;
-    uint32_t result;
-    if (magnitude.bits > 0x7f800000u) {
-      result = 0x7e00u;  // Not a number.
-    } else if (magnitude.bits >= 0x477ff000u) {
-      result = 0x7c00u;  // Rounds to infinity.
-    } else if (magnitude.bits < 0x38800000u) {
-      // Subnormal. Adding 1/2 moves the bits that a half has to the bottom, and
-      // rounds them to nearest even.
-      magnitude.number += 0.5f;
-      result = magnitude.bits - 0x3f000000u;
-    } else {
-      result = (magnitude.bits - 0x38000000u + 0xfffu +
-                ((magnitude.bits >> 13) & 1u)) >>
-               13;
-    }
-    return Half{static_cast<uint16_t>(sign | result)};
+  static GROUPED_CONV_INLINE void Write(Vector v, Half* p) {
+    const Bits bits = (Bits)v & 0x7fffffffu;
+    const Bits normal =
+        (bits - 0x38000000u + 0xfffu + ((bits >> 13) & 1u)) >> 13;
+    // Adding 1/2 moves the bits that a half has to the bottom, and rounds them
+    // to nearest even.
+    const Bits subnormal = (Bits)((Vector)bits + 0.5f) - 0x3f000000u;
+    Bits result = bits < 0x38800000u ? subnormal : normal;
+    result = bits >= 0x477ff000u ? Bits{} + 0x7c00u : result;
+    result = bits > 0x7f800000u ? Bits{} + 0x7e00u : result;
+    Upper<kCount>::Write(result << 16 | ((Bits)v & 0x80000000u), p);
   }
 };
 
+// The first `words` of a vector's 32-bit words, without access to the others.
+template <int kBytes>
+struct Words;
+#if GROUPED_CONV_VECTOR_BYTES == 32
 template <>
-struct Convert<BFloat16> {
-  static GROUPED_CONV_INLINE float Read(BFloat16 value) {
-    Bits result;
-    result.bits = static_cast<uint32_t>(value.bits) << 16;
-    return result.number;
+struct Words<16> {
+  using Vector = Elements<int32_t, 4>::Vector;
+  static GROUPED_CONV_INLINE Vector Mask(int words) {
+    return Vector{0, 1, 2, 3} < words;
+  }
+  static GROUPED_CONV_INLINE Vector Read(const void* p, int words) {
+    return (Vector)_mm_maskload_epi32(static_cast<const int*>(p),
+                                      (__m128i)Mask(words));
+  }
+  static GROUPED_CONV_INLINE void Write(Vector v, void* p, int words) {
+    _mm_maskstore_epi32(static_cast<int*>(p), (__m128i)Mask(words), (__m128i)v);
+  }
+};
+template <>
+struct Words<32> {
+  using Vector = Elements<int32_t, 8>::Vector;
+  static GROUPED_CONV_INLINE Vector Mask(int words) {
+    return Vector{0, 1, 2, 3, 4, 5, 6, 7} < words;
+  }
+  static GROUPED_CONV_INLINE Vector Read(const void* p, int words) {
+    return (Vector)_mm256_maskload_epi32(static_cast<const int*>(p),
+                                         (__m256i)Mask(words));
+  }
+  static GROUPED_CONV_INLINE void Write(Vector v, void* p, int words) {
+    _mm256_maskstore_epi32(static_cast<int*>(p), (__m256i)Mask(words),
+                           (__m256i)v);
+  }
+};
+#elif GROUPED_CONV_VECTOR_BYTES == 64
+#define GROUPED_CONV_WORDS(bytes, vector, prefix)                         \
+  template <>                                                             \
+  struct Words<bytes> {                                                   \
+    using Vector = vector;                                                \
+    static GROUPED_CONV_INLINE Vector Read(const void* p, int words) {    \
+      return prefix##_maskz_loadu_epi32((1u << words) - 1, p);            \
+    }                                                                     \
+    static GROUPED_CONV_INLINE void Write(Vector v, void* p, int words) { \
+      prefix##_mask_storeu_epi32(p, (1u << words) - 1, v);                \
+    }                                                                     \
+  };
+GROUPED_CONV_WORDS(16, __m128i, _mm)
+GROUPED_CONV_WORDS(32, __m256i, _mm256)
+GROUPED_CONV_WORDS(64, __m512i, _mm512)
+#undef GROUPED_CONV_WORDS
+#endif
+
+// The first `count` of kCount elements.
+template <typename T, int kCount>
+struct Some {
+  using S = Sum<T>;
+  using Vector = typename Elements<S, kCount>::Vector;
+  static constexpr int kBytes = kCount * sizeof(S);
+  // Whether Words can.
+  using Masked = std::integral_constant<bool, (kVectorBytes > 16) &&
+                                                  sizeof(T) == sizeof(S)>;
+
+  static GROUPED_CONV_INLINE Vector Read(const T* p, int count) {
+    return Read(Masked(), p, count);
+  }
+  static GROUPED_CONV_INLINE void Write(Vector v, T* p, int count) {
+    Write(Masked(), v, p, count);
   }
 
-  static GROUPED_CONV_INLINE BFloat16 Write(float value) {
-    Bits from;
-    from.number = value;
-    const uint32_t bits = from.bits;
-    // Rounding could carry a NaN's fraction into its sign, so a quiet one is
-    // made instead.
-    const uint32_t result = (bits & 0x7fffffffu) > 0x7f800000u
-                                ? bits >> 16 | 0x40u
-                                : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    return BFloat16{static_cast<uint16_t>(result)};
+ private:
+  static GROUPED_CONV_INLINE Vector Read(std::true_type, const T* p,
+                                         int count) {
+    return (Vector)Words<kBytes>::Read(p, count * sizeof(T) / 4);
+  }
+  static GROUPED_CONV_INLINE void Write(std::true_type, Vector v, T* p,
+                                        int count) {
+    Words<kBytes>::Write((typename Words<kBytes>::Vector)v, p,
+                         count * sizeof(T) / 4);
+  }
+  static GROUPED_CONV_INLINE Vector Read(std::false_type, const T* p,
+                                         int count) {
+    T all[kCount] = {};
+    for (int i = 0; i < count; ++i) all[i] = p[i];
+    return Convert<T, kCount>::Read(all);
+  }
+  static GROUPED_CONV_INLINE void Write(std::false_type, Vector v, T* p,
+                                        int count) {
+    T all[kCount];
+    Convert<T, kCount>::Write(v, all);
+    for (int i = 0; i < count; ++i) p[i] = all[i];
   }
 };
 
-// --- Transposition ----------------------------------------------------------
+// A vector of kParts * kCount elements whose i-th part, or the first `count`
+// elements of it, is at at(i). Writes none where that is null.
+template <typename T, int kParts, int kCount>
+struct Parts {
+  using S = Sum<T>;
+  using Vector = typename Elements<S, kParts * kCount>::Vector;
+  using Half = Parts<T, kParts / 2, kCount>;
+  using Pair = PairOf<kParts * kCount * sizeof(S)>;
+  template <typename At>
+  static GROUPED_CONV_INLINE Vector Read(const At& at, int first, int count) {
+    return (Vector)Pair::Join(
+        (typename Pair::Half)Half::Read(at, first, count),
+        (typename Pair::Half)Half::Read(at, first + kParts / 2, count));
+  }
+  template <typename At>
+  static GROUPED_CONV_INLINE void Write(Vector v, const At& at, int first,
+                                        int count) {
+    const auto whole = (typename Pair::Whole)v;
+    Half::Write((typename Half::Vector)Pair::First(whole), at, first, count);
+    Half::Write((typename Half::Vector)Pair::Second(whole), at,
+                first + kParts / 2, count);
+  }
+};
+template <typename T, int kCount>
+struct Parts<T, 1, kCount> {
+  using Vector = typename Elements<Sum<T>, kCount>::Vector;
+  template <typename At>
+  static GROUPED_CONV_INLINE Vector Read(const At& at, int i, int count) {
+    return count == kCount ? Convert<T, kCount>::Read(at(i))
+                           : Some<T, kCount>::Read(at(i), count);
+  }
+  template <typename At>
+  static GROUPED_CONV_INLINE void Write(Vector v, const At& at, int i,
+                                        int count) {
+    T* const p = at(i);
+    if (p == nullptr) return;
+    if (count == kCount) {
+      Convert<T, kCount>::Write(v, p);
+    } else {
+      Some<T, kCount>::Write(v, p, count);
+    }
+  }
+};
+
+// --- Shuffles ---------------------------------------------------------------
 
 template <int kBytes>
 struct Integer;
@@ -222,18 +392,39 @@ template <>
 struct Integer<8> {
   using type = int64_t;
 };
+template <typename S>
+using Mask = typename Simd<typename Integer<sizeof(S)>::type>::Vector;
 
-// Interleaves the lower (or upper) halves of each chunk of a and b.
+// Takes the vector for a matrix of kRows, and transposes that.
+template <typename S, int kRows, size_t... kLane>
+GROUPED_CONV_INLINE typename Simd<S>::Vector Transpose(
+    typename Simd<S>::Vector v, std::index_sequence<kLane...>) {
+  return __builtin_shuffle(
+      v,
+      Mask<S>{(kLane % kRows * (Simd<S>::kLanes / kRows) + kLane / kRows)...});
+}
+template <typename S, int kRows>
+GROUPED_CONV_INLINE typename Simd<S>::Vector Transpose(
+    typename Simd<S>::Vector v) {
+  return Transpose<S, kRows>(v, std::make_index_sequence<Simd<S>::kLanes>());
+}
+
+// Squares of 128 bits, or of as many of the numbers in that.
+template <typename S>
+constexpr int SquareSize() {
+  return 16 / sizeof(S);
+}
+
+// Interleaves the lower (or upper) halves of each 128 bits of a and b.
 template <typename S, bool kUpper, size_t... kLane>
 GROUPED_CONV_INLINE typename Simd<S>::Vector Zip(
     typename Simd<S>::Vector a, typename Simd<S>::Vector b,
     std::index_sequence<kLane...>) {
-  using Mask = typename Simd<typename Integer<sizeof(S)>::type>::Vector;
-  constexpr int kChunk = Simd<S>::kChunk;
+  constexpr int kSize = SquareSize<S>();
   return __builtin_shuffle(
       a, b,
-      Mask{(kLane % kChunk % 2 * Simd<S>::kLanes + kLane / kChunk * kChunk +
-            kLane % kChunk / 2 + (kUpper ? kChunk / 2 : 0))...});
+      Mask<S>{(kLane % kSize % 2 * Simd<S>::kLanes + kLane / kSize * kSize +
+               kLane % kSize / 2 + (kUpper ? kSize / 2 : 0))...});
 }
 
 template <typename S>
@@ -245,158 +436,19 @@ GROUPED_CONV_INLINE void ZipBoth(typename Simd<S>::Vector* a,
   *a = lower;
 }
 
-// Transposes each of the square matrices that chunks of the same position make:
-// element i of a chunk of v[j] changes places with element j of v[i]'s.
+// Transposes each of the squares that 128 bits of the same position make: there
+// element i of v[j] changes places with element j of v[i].
 template <typename S>
-GROUPED_CONV_INLINE void TransposeChunks(typename Simd<S>::Vector* v) {
+GROUPED_CONV_INLINE void TransposeSquares(typename Simd<S>::Vector* v) {
   using Double = Simd<double>::Vector;
   ZipBoth<S>(&v[0], &v[1]);
-  if (Simd<S>::kChunk == 2) return;
+  if (SquareSize<S>() == 2) return;
   ZipBoth<S>(&v[2], &v[3]);
   Double pairs[4] = {(Double)v[0], (Double)v[2], (Double)v[1], (Double)v[3]};
   ZipBoth<double>(&pairs[0], &pairs[1]);
   ZipBoth<double>(&pairs[2], &pairs[3]);
 #pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) v[i] = (typename Simd<S>::Vector)pairs[i];
-}
-
-// Loads chunks that are `step` elements apart.
-template <typename S>
-GROUPED_CONV_INLINE typename Simd<S>::Vector LoadChunks(const S* p,
-                                                        int64_t step) {
-#if GROUPED_CONV_VECTOR_BYTES == 16
-  (void)step;
-  return Load(p);
-#else
-  const auto chunk = [=](int i) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + i * step));
-  };
-  const auto pair = [=](int i) {
-    return _mm256_insertf128_si256(_mm256_castsi128_si256(chunk(i)),
-                                   chunk(i + 1), 1);
-  };
-#if GROUPED_CONV_VECTOR_BYTES == 32
-  return (typename Simd<S>::Vector)pair(0);
-#else
-  return (typename Simd<S>::Vector)_mm512_inserti64x4(
-      _mm512_castsi256_si512(pair(0)), pair(2), 1);
-#endif
-#endif
-}
-
-template <typename S>
-GROUPED_CONV_INLINE void StoreChunks(typename Simd<S>::Vector v, S* p,
-                                     int64_t step) {
-#if GROUPED_CONV_VECTOR_BYTES == 16
-  (void)step;
-  Store(v, p);
-#else
-  const auto pair = [=](__m256i two, int i) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + i * step),
-                     _mm256_castsi256_si128(two));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + (i + 1) * step),
-                     _mm256_extractf128_si256(two, 1));
-  };
-#if GROUPED_CONV_VECTOR_BYTES == 32
-  pair((__m256i)v, 0);
-#else
-  pair(_mm512_castsi512_si256((__m512i)v), 0);
-  pair(_mm512_extracti64x4_epi64((__m512i)v, 1), 2);
-#endif
-#endif
-}
-
-// --- Copies between tensors and scratch -------------------------------------
-
-// Whether T's tensors can be read as they are.
-template <typename T>
-constexpr bool IsSum() {
-  return sizeof(T) == sizeof(Sum<T>);
-}
-
-// Whether chunks of the tensor hold two values of t for each of two of l.
-template <typename T>
-GROUPED_CONV_INLINE bool IsPairs(const Mapping& m) {
-  return IsSum<T>() && Simd<Sum<T>>::kChunk == 4 && m.size[1] == 2 &&
-         m.tensor_step[1] == 1 && m.tensor_step[2] == 2;
-}
-
-template <typename T>
-void Pack(const Mapping& mapping, const T* tensor, Sum<T>* scratch) {
-  using S = Sum<T>;
-  constexpr int kLanes = Simd<S>::kLanes;
-  constexpr int kChunk = Simd<S>::kChunk;
-  // A copy, which no store to scratch can change.
-  const Mapping m = mapping;
-  const auto from = [&](int64_t n, int64_t t, int64_t l) {
-    return tensor + n * m.tensor_step[0] + t * m.tensor_step[1] +
-           l * m.tensor_step[2];
-  };
-  const auto to = [&](int64_t n, int64_t t, int64_t l) {
-    return scratch + n * m.scratch_step[0] + t * m.scratch_step[1] + l;
-  };
-  // What vectors do: all of t for l < vector_l, and t < vector_t.
-  int64_t vector_t = 0;
-  int64_t vector_l = 0;
-  if (IsSum<T>() && m.tensor_step[2] == 1) {
-    vector_t = m.size[1];
-    vector_l = m.size[2] - m.size[2] % kLanes;
-    for (int64_t n = 0; n < m.size[0]; ++n) {
-      for (int64_t t = 0; t < vector_t; ++t) {
-        const S* source = reinterpret_cast<const S*>(from(n, t, 0));
-        S* copy = to(n, t, 0);
-        for (int64_t l = 0; l < vector_l; l += kLanes) {
-          Store<S>(Load(source + l), copy + l);
-        }
-      }
-    }
-  } else if (IsPairs<T>(m)) {
-    vector_t = 2;
-    vector_l = m.size[2] - m.size[2] % kLanes;
-    for (int64_t n = 0; n < m.size[0]; ++n) {
-      for (int64_t l = 0; l < vector_l; l += kLanes) {
-        const S* source = reinterpret_cast<const S*>(from(n, 0, l));
-        auto even = LoadChunks(source, 2 * kChunk);
-        auto odd = LoadChunks(source + kChunk, 2 * kChunk);
-        ZipBoth<S>(&even, &odd);
-        ZipBoth<S>(&even, &odd);
-        Store<S>(even, to(n, 0, l));
-        Store<S>(odd, to(n, 1, l));
-      }
-    }
-  } else if (IsSum<T>() && m.tensor_step[1] == 1) {
-    vector_t = m.size[1] - m.size[1] % kChunk;
-    vector_l = m.size[2] - m.size[2] % kLanes;
-    for (int64_t l = 0; l < vector_l; l += kLanes) {
-      for (int64_t t = 0; t < vector_t; t += kChunk) {
-        const S* source = reinterpret_cast<const S*>(from(0, t, l));
-        S* copy = to(0, t, l);
-        for (int64_t n = 0; n < m.size[0]; ++n) {
-          typename Simd<S>::Vector v[kChunk];
-#pragma GCC unroll 4
-          for (int i = 0; i < kChunk; ++i) {
-            v[i] = LoadChunks(source + i * m.tensor_step[2],
-                              kChunk * m.tensor_step[2]);
-          }
-          TransposeChunks<S>(v);
-#pragma GCC unroll 4
-          for (int i = 0; i < kChunk; ++i) {
-            Store<S>(v[i], copy + i * m.scratch_step[1]);
-          }
-          source += m.tensor_step[0];
-          copy += m.scratch_step[0];
-        }
-      }
-    }
-  }
-  if (vector_t == m.size[1] && vector_l == m.size[2]) return;
-  for (int64_t n = 0; n < m.size[0]; ++n) {
-    for (int64_t t = 0; t < m.size[1]; ++t) {
-      for (int64_t l = t < vector_t ? vector_l : 0; l < m.size[2]; ++l) {
-        *to(n, t, l) = Convert<T>::Read(*from(n, t, l));
-      }
-    }
-  }
 }
 
 template <typename S>
@@ -428,15 +480,385 @@ GROUPED_CONV_INLINE Simd<uint32_t>::Vector Activate<uint32_t>(
       activation, (Simd<int32_t>::Vector)value);
 }
 
+// --- Matrix product ---------------------------------------------------------
+
+// Calls f(i, address) for each row of sums. The compiler shall not keep all
+// addresses at once, for which it has no registers.
+template <int kRows, typename S, typename F>
+GROUPED_CONV_INLINE void ForRows(const Tile<S>& tile, const F& f) {
+  S* row = tile.sum;
+  const int64_t sum_row = tile.sum_row;
+#pragma GCC unroll 28
+  for (int i = 0; i < kRows; ++i) {
+    f(i, row);
+    row += sum_row;
+    asm("" : "+r"(row));
+  }
+}
+
+template <typename S, int kGroups, int kVectorCount, int kRows>
+void Multiply(const Tile<S>& tile) {
+  using Vector = typename Simd<S>::Vector;
+  constexpr int kLanes = Simd<S>::kLanes;
+  // Rows are addressed in fours, from few enough pointers for the registers.
+  constexpr int kQuads = (kRows + 3) / 4;
+  Vector sum[kRows][kVectorCount] = {};
+  if (tile.accumulate) {
+    ForRows<kRows>(tile, [&](int i, const S* row) {
+#pragma GCC unroll 4
+      for (int o = 0; o < kVectorCount; ++o) {
+        sum[i][o] = Load(row + o * kLanes);
+      }
+    });
+  }
+  const int64_t x_row = tile.x_row;
+  const int64_t x_depth = tile.x_depth;
+  const int64_t w_depth = tile.w_depth;
+  for (int64_t p = 0; p < tile.num_products; ++p) {
+    const Product<S>& product = tile.products[p];
+    const S* x[kQuads];
+#pragma GCC unroll 7
+    for (int q = 0; q < kQuads; ++q) {
+      x[q] = product.x + tile.x_offset + 4 * q * x_row;
+    }
+    const S* w = product.w + tile.w_offset;
+    const S* const end = w + product.depth * w_depth;
+    for (; w != end; w += w_depth) {
+      const auto load_x = [&](int i) {
+        return Repeat<S, kGroups>::Load(x[i / 4] + (i % 4) * x_row);
+      };
+      // The smaller side is held in registers.
+      if (kRows >= kVectorCount) {
+        Vector factor[kVectorCount];
+#pragma GCC unroll 4
+        for (int o = 0; o < kVectorCount; ++o) factor[o] = Load(w + o * kLanes);
+#pragma GCC unroll 28
+        for (int i = 0; i < kRows; ++i) {
+          const Vector value = load_x(i);
+#pragma GCC unroll 4
+          for (int o = 0; o < kVectorCount; ++o) sum[i][o] += value * factor[o];
+        }
+      } else {
+        Vector value[kRows];
+#pragma GCC unroll 28
+        for (int i = 0; i < kRows; ++i) value[i] = load_x(i);
+#pragma GCC unroll 4
+        for (int o = 0; o < kVectorCount; ++o) {
+          const Vector factor = Load(w + o * kLanes);
+#pragma GCC unroll 28
+          for (int i = 0; i < kRows; ++i) sum[i][o] += value[i] * factor;
+        }
+      }
+#pragma GCC unroll 7
+      for (int q = 0; q < kQuads; ++q) x[q] += x_depth;
+    }
+  }
+  // Whether sums can be stored group by group, from parts of a vector.
+  constexpr int kChannels = kLanes / kGroups;
+  constexpr bool kSplit = kGroups > 1 && kChannels > 1;
+  constexpr bool kParts = kSplit && kChannels * sizeof(S) >= 16;
+  if (kSplit && kVectorCount == 1 && tile.group_step == kChannels) {
+    ForRows<kRows>(tile, [&](int i, S* row) {
+      Store<S>(Transpose<S, kChannels>(sum[i][0]), row);
+    });
+  } else if (kParts && tile.group_step != 0) {
+    const int64_t group_step = tile.group_step;
+    ForRows<kRows>(tile, [&](int i, S* row) {
+#pragma GCC unroll 4
+      for (int o = 0; o < kVectorCount; ++o) {
+        Parts<S, kParts ? kGroups : 1, kParts ? kChannels : kLanes>::Write(
+            Transpose<S, kChannels>(sum[i][o]),
+            [=](int g) { return row + o * kChannels + g * group_step; }, 0,
+            kParts ? kChannels : kLanes);
+      }
+    });
+  } else {
+    ForRows<kRows>(tile, [&](int i, S* row) {
+#pragma GCC unroll 4
+      for (int o = 0; o < kVectorCount; ++o) {
+        Store<S>(sum[i][o], row + o * kLanes);
+      }
+    });
+  }
+}
+
+// --- Copies between tensors and scratch -------------------------------------
+
+template <typename T>
+struct Packer {
+  using S = Sum<T>;
+  using Vector = typename Simd<S>::Vector;
+  using Tensor = const T;
+  using Scratch = S;
+  static constexpr int kLanes = Simd<S>::kLanes;
+  static constexpr int kSquare = SquareSize<S>();
+
+  // What stands for a group or channel that is not there.
+  static GROUPED_CONV_INLINE const T* Missing(const T* any) { return any; }
+
+  // Copies `lanes` lanes of a vector, element `index` of its pixel. They lie in
+  // the tensor as kParts parts do, but where kGroups > 1, group by group.
+  template <int kGroups, int kParts, typename At>
+  GROUPED_CONV_INLINE void CopyVector(const At& at, int count, S* scratch,
+                                      int64_t lanes, int64_t) const {
+    Vector v = Parts<T, kParts, kLanes / kParts>::Read(at, 0, count);
+    if (kGroups > 1) v = Transpose<S, kGroups>(v);
+    Put(v, scratch, lanes);
+  }
+  // Copies as many pixels' vectors as make squares. Lane i's are at row[i].
+  GROUPED_CONV_INLINE void CopySquares(const T* const* row, int64_t offset,
+                                       S* scratch, int64_t scratch_pixel,
+                                       int64_t lanes, int64_t) const {
+    Vector v[kSquare];
+#pragma GCC unroll 4
+    for (int i = 0; i < kSquare; ++i) {
+      v[i] = Parts<T, kLanes / kSquare, kSquare>::Read(
+          [=](int j) { return row[j * kSquare + i] + offset; }, 0, kSquare);
+    }
+    TransposeSquares<S>(v);
+#pragma GCC unroll 4
+    for (int i = 0; i < kSquare; ++i)
+      Put(v[i], scratch + i * scratch_pixel, lanes);
+  }
+  // Copies a vector whose lane i is at row[i].
+  GROUPED_CONV_INLINE void CopyScattered(const T* const* row, int64_t offset,
+                                         S* scratch, int64_t lanes,
+                                         int64_t) const {
+    T all[kLanes] = {};
+    for (int i = 0; i < lanes; ++i) all[i] = row[i][offset];
+    Put(Convert<T, kLanes>::Read(all), scratch, lanes);
+  }
+
+ private:
+  static GROUPED_CONV_INLINE void Put(Vector v, S* scratch, int64_t lanes) {
+    if (lanes == kLanes) {
+      Store<S>(v, scratch);
+    } else {
+      Some<S, kLanes>::Write(v, scratch, lanes);
+    }
+  }
+};
+
+// As Packer, the other way, with `finish` applied to each vector.
+template <typename T, typename F>
+struct Unpacker {
+  using S = Sum<T>;
+  using Vector = typename Simd<S>::Vector;
+  using Tensor = T;
+  using Scratch = const S;
+  static constexpr int kLanes = Simd<S>::kLanes;
+  static constexpr int kSquare = SquareSize<S>();
+
+  static GROUPED_CONV_INLINE T* Missing(T*) { return nullptr; }
+
+  template <int kGroups, int kParts, typename At>
+  GROUPED_CONV_INLINE void CopyVector(const At& at, int count, const S* scratch,
+                                      int64_t, int64_t index) const {
+    Vector v = finish(Load(scratch), index);
+    if (kGroups > 1) v = Transpose<S, kLanes / kGroups>(v);
+    Parts<T, kParts, kLanes / kParts>::Write(v, at, 0, count);
+  }
+  GROUPED_CONV_INLINE void CopySquares(T* const* row, int64_t offset,
+                                       const S* scratch, int64_t scratch_pixel,
+                                       int64_t, int64_t index) const {
+    Vector v[kSquare];
+#pragma GCC unroll 4
+    for (int i = 0; i < kSquare; ++i) {
+      v[i] = finish(Load(scratch + i * scratch_pixel), index);
+    }
+    TransposeSquares<S>(v);
+#pragma GCC unroll 4
+    for (int i = 0; i < kSquare; ++i) {
+      Parts<T, kLanes / kSquare, kSquare>::Write(
+          v[i],
+          [=](int j) {
+            T* const p = row[j * kSquare + i];
+            return p == nullptr ? p : p + offset;
+          },
+          0, kSquare);
+    }
+  }
+  GROUPED_CONV_INLINE void CopyScattered(T* const* row, int64_t offset,
+                                         const S* scratch, int64_t lanes,
+                                         int64_t index) const {
+    T all[kLanes];
+    Convert<T, kLanes>::Write(finish(Load(scratch), index), all);
+    for (int i = 0; i < lanes; ++i) {
+      if (row[i] != nullptr) row[i][offset] = all[i];
+    }
+  }
+
+  const F finish;
+};
+
+// Calls f(tensor's address, scratch's address, groups) for all blocks of all
+// pixels, in the order of the tensor.
+template <typename Tensor, typename Scratch, typename F>
+GROUPED_CONV_INLINE void ForBlocks(const Mapping& m, Tensor* tensor,
+                                   Scratch* scratch, const F& f) {
+  const int64_t block_step = m.groups_per_block * m.group_step;
+  for (int64_t n = 0; n < m.pixels; ++n) {
+    Tensor* from = tensor;
+    Scratch* to = scratch;
+    int64_t groups = m.groups;
+    for (; groups >= m.groups_per_block; groups -= m.groups_per_block) {
+      f(from, to, m.groups_per_block);
+      from += block_step;
+      to += m.scratch_block;
+    }
+    if (groups > 0) f(from, to, groups);
+    tensor += m.pixel_step;
+    scratch += m.scratch_pixel;
+  }
+}
+
+// The three ways in which elements can lie in the tensor: each pixel's of a
+// block as in scratch; group by group; any.
+template <typename Copier>
+void CopyNeighbours(const Copier& copier, const Mapping& m,
+                    typename Copier::Tensor* tensor,
+                    typename Copier::Scratch* scratch) {
+  constexpr int kLanes = Copier::kLanes;
+  ForBlocks(m, tensor, scratch,
+            [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
+                int64_t groups) {
+              const int64_t size = groups * m.channels;
+              int64_t i = 0;
+              const auto at = [&](int) { return p + i; };
+              for (; i + kLanes <= size; i += kLanes) {
+                copier.template CopyVector<1, 1>(at, kLanes, to + i, kLanes, i);
+              }
+              if (i < size) {
+                copier.template CopyVector<1, 1>(at, size - i, to + i, size - i,
+                                                 i);
+              }
+            });
+}
+
+template <int kGroups, typename Copier>
+void CopyGroups(const Copier& copier, const Mapping& m,
+                typename Copier::Tensor* tensor,
+                typename Copier::Scratch* scratch) {
+  constexpr int kChannels = Copier::kLanes / kGroups;
+  ForBlocks(
+      m, tensor, scratch,
+      [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
+          int64_t groups) {
+        int64_t c = 0;
+        const auto at = [&](int i) {
+          return i < groups ? p + c + i * m.group_step : Copier::Missing(p);
+        };
+        for (; c + kChannels <= m.channels; c += kChannels) {
+          copier.template CopyVector<kGroups, kGroups>(
+              at, kChannels, to + c * kGroups, Copier::kLanes, c * kGroups);
+        }
+        if (c < m.channels) {
+          copier.template CopyVector<kGroups, kGroups>(
+              at, m.channels - c, to + c * kGroups, (m.channels - c) * kGroups,
+              c * kGroups);
+        }
+      });
+}
+
+// As CopyGroups, if a block of groups is one vector.
+template <int kGroups, typename Copier>
+void CopyWhole(const Copier& copier, const Mapping& m,
+               typename Copier::Tensor* tensor,
+               typename Copier::Scratch* scratch) {
+  constexpr int kChannels = Copier::kLanes / kGroups;
+  ForBlocks(m, tensor, scratch,
+            [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
+                int64_t groups) {
+              copier.template CopyVector<kGroups, 1>([=](int) { return p; },
+                                                     groups * kChannels, to,
+                                                     Copier::kLanes, 0);
+            });
+}
+
+template <typename Copier>
+void CopyAny(const Copier& copier, const Mapping& m,
+             typename Copier::Tensor* tensor,
+             typename Copier::Scratch* scratch) {
+  constexpr int kLanes = Copier::kLanes;
+  constexpr int kSquare = Copier::kSquare;
+  const int64_t size = m.channels * m.groups_per_block;
+  const int64_t squares = m.pixel_step == 1 ? m.pixels - m.pixels % kSquare : 0;
+  for (int64_t g = 0; g < m.groups; g += m.groups_per_block) {
+    for (int64_t first = 0; first < size; first += kLanes) {
+      const int64_t lanes = size - first < kLanes ? size - first : kLanes;
+      typename Copier::Tensor* row[kLanes];
+      for (int i = 0; i < kLanes; ++i) {
+        const int64_t group = g + (first + i) % m.groups_per_block;
+        row[i] = i < lanes && group < m.groups
+                     ? tensor + group * m.group_step +
+                           (first + i) / m.groups_per_block * m.channel_step
+                     : Copier::Missing(tensor);
+      }
+      typename Copier::Scratch* lane = scratch + first;
+      int64_t n = 0;
+      for (; n < squares; n += kSquare) {
+        copier.CopySquares(row, n, lane + n * m.scratch_pixel, m.scratch_pixel,
+                           lanes, first);
+      }
+      for (; n < m.pixels; ++n) {
+        copier.CopyScattered(row, n * m.pixel_step, lane + n * m.scratch_pixel,
+                             lanes, first);
+      }
+    }
+    scratch += m.scratch_block;
+  }
+}
+
+template <int kGroups, typename Copier>
+void CopyBlocks(const Copier& copier, const Mapping& m,
+                typename Copier::Tensor* tensor,
+                typename Copier::Scratch* scratch) {
+  using S = typename std::remove_const<typename Copier::Scratch>::type;
+  constexpr int kChannels = Copier::kLanes / kGroups;
+  constexpr bool kParts = kChannels * sizeof(S) >= 16;
+  if (m.channels == kChannels && m.group_step == kChannels) {
+    CopyWhole<kGroups>(copier, m, tensor, scratch);
+  } else if (kParts) {
+    CopyGroups<kParts ? kGroups : 1>(copier, m, tensor, scratch);
+  } else {
+    CopyAny(copier, m, tensor, scratch);
+  }
+}
+
+template <typename Copier>
+void Copy(const Copier& copier, const Mapping& mapping,
+          typename Copier::Tensor* tensor, typename Copier::Scratch* scratch) {
+  constexpr int kLanes = Copier::kLanes;
+  // A copy, which no store to the destination can change.
+  const Mapping m = mapping;
+  const bool single = m.channels == 1;
+  if (m.groups_per_block == 1 ? single || m.channel_step == 1
+                              : single && m.group_step == 1) {
+    CopyNeighbours(copier, m, tensor, scratch);
+  } else if (m.channel_step == 1 && m.groups_per_block == 2) {
+    CopyBlocks<2>(copier, m, tensor, scratch);
+  } else if (m.channel_step == 1 && m.groups_per_block == 4) {
+    CopyBlocks < kLanes<4 ? kLanes : 4>(copier, m, tensor, scratch);
+  } else if (m.channel_step == 1 && m.groups_per_block == 8) {
+    CopyBlocks < kLanes<8 ? kLanes : 8>(copier, m, tensor, scratch);
+  } else {
+    CopyAny(copier, m, tensor, scratch);
+  }
+}
+
+template <typename T>
+void Pack(const Mapping& mapping, const T* tensor, Sum<T>* scratch) {
+  Copy(Packer<T>(), mapping, tensor, scratch);
+}
+
 // Applies the epilogue to vectors of sums.
 template <typename T>
 struct Finish {
   using S = Sum<T>;
-  typename Simd<S>::Vector operator()(typename Simd<S>::Vector sum, int64_t n,
-                                      int64_t t, int64_t l) const {
-    const int64_t i = n * epilogue.step[0] + t * epilogue.step[1] + l;
-    if (epilogue.scale) sum *= Load(epilogue.scale + i);
-    if (epilogue.bias) sum += Load(epilogue.bias + i);
+  typename Simd<S>::Vector operator()(typename Simd<S>::Vector sum,
+                                      int64_t index) const {
+    if (epilogue.scale) sum *= Load(epilogue.scale + index);
+    if (epilogue.bias) sum += Load(epilogue.bias + index);
     return Activate<S>(epilogue.activation, sum);
   }
   const ScratchEpilogue<T> epilogue;
@@ -446,101 +868,19 @@ template <typename T>
 struct Keep {
   using S = Sum<T>;
   GROUPED_CONV_INLINE typename Simd<S>::Vector operator()(
-      typename Simd<S>::Vector sum, int64_t, int64_t, int64_t) const {
+      typename Simd<S>::Vector sum, int64_t) const {
     return sum;
   }
 };
 
-template <typename T, typename F>
-void Unpack(const Mapping& mapping, const Sum<T>* scratch, const F& finish,
-            T* tensor) {
-  using S = Sum<T>;
-  constexpr int kLanes = Simd<S>::kLanes;
-  constexpr int kChunk = Simd<S>::kChunk;
-  const Mapping m = mapping;
-  const auto from = [&](int64_t n, int64_t t, int64_t l) {
-    return scratch + n * m.scratch_step[0] + t * m.scratch_step[1] + l;
-  };
-  const auto to = [&](int64_t n, int64_t t, int64_t l) {
-    return tensor + n * m.tensor_step[0] + t * m.tensor_step[1] +
-           l * m.tensor_step[2];
-  };
-  // As in Pack.
-  int64_t vector_t = 0;
-  int64_t vector_l = 0;
-  if (IsSum<T>() && m.tensor_step[2] == 1) {
-    vector_t = m.size[1];
-    vector_l = m.size[2] - m.size[2] % kLanes;
-    for (int64_t n = 0; n < m.size[0]; ++n) {
-      for (int64_t t = 0; t < vector_t; ++t) {
-        const S* sums = from(n, t, 0);
-        S* copy = reinterpret_cast<S*>(to(n, t, 0));
-        for (int64_t l = 0; l < vector_l; l += kLanes) {
-          Store<S>(finish(Load(sums + l), n, t, l), copy + l);
-        }
-      }
-    }
-  } else if (IsPairs<T>(m)) {
-    vector_t = 2;
-    vector_l = m.size[2] - m.size[2] % kLanes;
-    for (int64_t n = 0; n < m.size[0]; ++n) {
-      for (int64_t l = 0; l < vector_l; l += kLanes) {
-        auto even = finish(Load(from(n, 0, l)), n, 0, l);
-        auto odd = finish(Load(from(n, 1, l)), n, 1, l);
-        ZipBoth<S>(&even, &odd);
-        S* copy = reinterpret_cast<S*>(to(n, 0, l));
-        StoreChunks<S>(even, copy, 2 * kChunk);
-        StoreChunks<S>(odd, copy + kChunk, 2 * kChunk);
-      }
-    }
-  } else if (IsSum<T>() && m.tensor_step[1] == 1) {
-    vector_t = m.size[1] - m.size[1] % kChunk;
-    vector_l = m.size[2] - m.size[2] % kLanes;
-    for (int64_t l = 0; l < vector_l; l += kLanes) {
-      for (int64_t t = 0; t < vector_t; t += kChunk) {
-        const S* sums = from(0, t, l);
-        S* copy = reinterpret_cast<S*>(to(0, t, l));
-        for (int64_t n = 0; n < m.size[0]; ++n) {
-          typename Simd<S>::Vector v[kChunk];
-#pragma GCC unroll 4
-          for (int i = 0; i < kChunk; ++i) {
-            v[i] = finish(Load(sums + i * m.scratch_step[1]), n, t + i, l);
-          }
-          TransposeChunks<S>(v);
-#pragma GCC unroll 4
-          for (int i = 0; i < kChunk; ++i) {
-            StoreChunks<S>(v[i], copy + i * m.tensor_step[2],
-                           kChunk * m.tensor_step[2]);
-          }
-          sums += m.scratch_step[0];
-          copy += m.tensor_step[0];
-        }
-      }
-    }
-  }
-  if (vector_t == m.size[1] && vector_l == m.size[2]) return;
-  for (int64_t n = 0; n < m.size[0]; ++n) {
-    for (int64_t t = 0; t < m.size[1]; ++t) {
-      for (int64_t l = t < vector_t ? vector_l : 0; l < m.size[2];
-           l += kLanes) {
-        S values[kLanes];
-        Store<S>(finish(Load(from(n, t, l)), n, t, l), values);
-        for (int i = 0; i < kLanes && l + i < m.size[2]; ++i) {
-          *to(n, t, l + i) = Convert<T>::Write(values[i]);
-        }
-      }
-    }
-  }
-}
-
 template <typename T>
-void UnpackWith(const Mapping& mapping, const Sum<T>* scratch,
-                const ScratchEpilogue<T>& epilogue, T* tensor) {
+void Unpack(const Mapping& mapping, const Sum<T>* scratch,
+            const ScratchEpilogue<T>& epilogue, T* tensor) {
   if (epilogue.scale == nullptr && epilogue.bias == nullptr &&
       epilogue.activation == Activation::kNone) {
-    Unpack<T>(mapping, scratch, Keep<T>(), tensor);
+    Copy(Unpacker<T, Keep<T>>(), mapping, tensor, scratch);
   } else {
-    Unpack<T>(mapping, scratch, Finish<T>{epilogue}, tensor);
+    Copy(Unpacker<T, Finish<T>>{{epilogue}}, mapping, tensor, scratch);
   }
 }
 
@@ -554,38 +894,47 @@ constexpr int kMaxRowsOf[kMaxVectors] = {14, 14, 9, 6};
 constexpr int kMaxRowsOf[kMaxVectors] = {12, 6, 4, 3};
 #endif
 
-template <typename S, Operand kOperand, int kVectorCount, int kRows>
+template <typename S, int kLogGroups, int kVectorCount, int kRows>
 struct FillRows {
   template <typename Table>
   static void Fill(Table* table) {
-    table->multiply[kOperand][kVectorCount - 1][kRows - 1] =
-        Multiply<S, kOperand, kVectorCount, kRows>;
-    FillRows<S, kOperand, kVectorCount, kRows - 1>::Fill(table);
+    table->multiply[kLogGroups][kVectorCount - 1][kRows - 1] =
+        Multiply<S, 1 << kLogGroups, kVectorCount, kRows>;
+    FillRows<S, kLogGroups, kVectorCount, kRows - 1>::Fill(table);
   }
 };
-template <typename S, Operand kOperand, int kVectorCount>
-struct FillRows<S, kOperand, kVectorCount, 0> {
+template <typename S, int kLogGroups, int kVectorCount>
+struct FillRows<S, kLogGroups, kVectorCount, 0> {
   template <typename Table>
   static void Fill(Table*) {}
 };
 
-template <typename S, Operand kOperand, typename Table>
-void FillVectors(Table* table) {
-  FillRows<S, kOperand, 1, kMaxRowsOf[0]>::Fill(table);
-  FillRows<S, kOperand, 2, kMaxRowsOf[1]>::Fill(table);
-  FillRows<S, kOperand, 3, kMaxRowsOf[2]>::Fill(table);
-  FillRows<S, kOperand, 4, kMaxRowsOf[3]>::Fill(table);
-}
+template <typename S, int kLogGroups>
+struct FillGroups {
+  template <typename Table>
+  static void Fill(Table* table) {
+    FillRows<S, kLogGroups, 1, kMaxRowsOf[0]>::Fill(table);
+    FillRows<S, kLogGroups, 2, kMaxRowsOf[1]>::Fill(table);
+    FillRows<S, kLogGroups, 3, kMaxRowsOf[2]>::Fill(table);
+    FillRows<S, kLogGroups, 4, kMaxRowsOf[3]>::Fill(table);
+    FillGroups<S, (2 << kLogGroups <= Simd<S>::kLanes ? kLogGroups + 1
+                                                      : -1)>::Fill(table);
+  }
+};
+template <typename S>
+struct FillGroups<S, -1> {
+  template <typename Table>
+  static void Fill(Table*) {}
+};
 
 template <typename T>
 Kernels<T> MakeTable() {
   Kernels<T> table = {};
   table.lanes = Simd<Sum<T>>::kLanes;
   for (int i = 0; i < kMaxVectors; ++i) table.max_rows[i] = kMaxRowsOf[i];
-  FillVectors<Sum<T>, kScalars>(&table);
-  FillVectors<Sum<T>, kVectors>(&table);
+  FillGroups<Sum<T>, 0>::Fill(&table);
   table.pack = Pack<T>;
-  table.unpack = UnpackWith<T>;
+  table.unpack = Unpack<T>;
   return table;
 }
 

@@ -61,7 +61,7 @@ struct Pass {
                             : g.input_channels_per_group()),
         out_channels(backward ? g.input_channels_per_group()
                               : g.output_channels_per_group()),
-        form(kernels.lanes, g.groups, out_channels),
+        form(kernels.lanes, sizeof(S), g.groups, x_channels, out_channels),
         x_steps(TensorSteps(g, x_channels,
                             backward ? g.output_pixels() : g.input_pixels())),
         out_steps(TensorSteps(g, out_channels,
@@ -106,7 +106,7 @@ struct Pass {
       pixels = span.end - span.first;
     }
     return std::min(pixels, kRowBytes + 1) * chunks.largest().channels *
-           form.x_lanes * static_cast<int64_t>(sizeof(S));
+           form.groups_per_block() * static_cast<int64_t>(sizeof(S));
   }
   // Sets the width of tiles and what depends on it: `most`, or less if rows of
   // x would not fit scratch memory, or if a row of w or sums of which a
@@ -163,7 +163,7 @@ struct Pass {
     const int64_t image_rows = OutSize(0) * OutSize(1);
     return row / image_rows * out_steps.batch +
            row % image_rows * OutSize(2) * out_steps.pixel +
-           unit.block * form.groups_per_block * out_steps.group +
+           unit.block * form.groups_per_block() * out_steps.group +
            unit.first_channel * out_steps.channel;
   }
   // What one of `count` tasks costs.
@@ -284,7 +284,9 @@ class XRows {
     return x_ + (slot * units_ + i) * row_size_ +
            (run.x + begin_ * pass_.plan.x_step - span_.first) * pixel_size();
   }
-  int64_t pixel_size() const { return chunk_.channels * pass_.form.x_lanes; }
+  int64_t pixel_size() const {
+    return chunk_.channels * pass_.form.groups_per_block();
+  }
 
   // Fetches part of the rows that the next Load will want.
   void FetchUntil(int64_t part, int64_t whole) {
@@ -306,13 +308,12 @@ class XRows {
         chunk_.first_channel * steps.channel;
     S* x =
         x_ + slot * units_ * row_size_ + (first - span_.first) * pixel_size();
-    for (int64_t i = 0; i < units_; ++i) {
-      const int64_t block = pass_.GetUnit(set_, i).block;
-      pass_.kernels.pack(
-          pass_.form.Map(steps, block, pixels, channels, pixel_size()),
-          tensor + block * pass_.form.groups_per_block * steps.group,
-          x + i * row_size_);
-    }
+    // Units that share a set are neighbouring blocks.
+    const int64_t block = pass_.GetUnit(set_, 0).block;
+    pass_.kernels.pack(
+        pass_.form.Map(steps, block, units_, pixels, channels, pixel_size(),
+                       row_size_),
+        tensor + block * pass_.form.groups_per_block() * steps.group, x);
   }
 
   const Pass<T>& pass_;

@@ -144,7 +144,7 @@ class Prefetcher {
     if (done_ >= bytes_) return;  // Without a division.
     const int64_t end = bytes_ * part / whole;
     for (; done_ < end; done_ += kCacheLine) {
-      __builtin_prefetch(begin_ + done_);
+      __builtin_prefetch(begin_ + done_, 0, 2);
     }
   }
 

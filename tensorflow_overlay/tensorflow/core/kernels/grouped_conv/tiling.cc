@@ -28,34 +28,43 @@ Steps TensorSteps(const ConvGeometry& geometry, int64_t channels,
   return {pixels * all_channels, 1, channels * pixels, pixels};
 }
 
-Form::Form(int64_t lanes, int64_t groups, int64_t vector_channels)
-    : lanes(lanes), groups(groups) {
-  operand = groups * CeilDiv(vector_channels, lanes) <=
-                    CeilDiv(groups, lanes) * vector_channels
-                ? kScalars
-                : kVectors;
-  groups_per_block = operand == kVectors ? lanes : 1;
-  channels_per_vector = operand == kVectors ? 1 : lanes;
-  x_lanes = operand == kVectors ? lanes : 1;
+Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
+           int64_t x_channels, int64_t vector_channels)
+    : lanes(lanes), groups(groups), log_groups(0), channels_per_vector(lanes) {
+  int64_t fewest = -1;
+  for (int log = 0; lanes >> log > 0; ++log) {
+    const int64_t together = lanes >> log;
+    // Whether vectors can copy so many channels.
+    const auto fits = [&](int64_t channels) {
+      return log == 0 || channels == 1 || channels == together ||
+             (together > 1 && together * scalar_bytes >= 16);
+    };
+    if (!fits(x_channels) || !fits(vector_channels)) continue;
+    const int64_t vectors = CeilDiv(vector_channels, together);
+    const int64_t all_vectors = vectors * CeilDiv(groups, int64_t{1} << log);
+    // Two vectors use each x that is loaded twice.
+    if (fewest < 0 || all_vectors < fewest ||
+        (all_vectors == fewest && vectors == 2)) {
+      fewest = all_vectors;
+      log_groups = log;
+      channels_per_vector = together;
+    }
+  }
 }
 
-Mapping Form::Map(const Steps& steps, int64_t block, int64_t pixels,
-                  int64_t channels, int64_t size) const {
-  if (operand == kScalars) {
-    return {{0, steps.pixel, steps.channel}, {0, size}, {1, pixels, channels}};
-  }
-  const int64_t here = std::min(lanes, groups - block * lanes);
-  if (channels == 1) {
-    return {{0, steps.pixel, steps.group}, {0, size}, {1, pixels, here}};
-  }
-  if (steps.channel == 1) {
-    return {{steps.pixel, steps.channel, steps.group},
-            {size, lanes},
-            {pixels, channels, here}};
-  }
-  return {{steps.channel, steps.pixel, steps.group},
-          {lanes, size},
-          {channels, pixels, here}};
+Mapping Form::Map(const Steps& steps, int64_t block, int64_t blocks,
+                  int64_t pixels, int64_t channels, int64_t scratch_pixel,
+                  int64_t scratch_block) const {
+  const int64_t first = block * groups_per_block();
+  return {pixels,
+          std::min(blocks * groups_per_block(), groups - first),
+          channels,
+          steps.pixel,
+          steps.group,
+          steps.channel,
+          groups_per_block(),
+          scratch_pixel,
+          scratch_block};
 }
 
 int64_t SourcePosition(const Dimension& dim, bool backward, int64_t position,

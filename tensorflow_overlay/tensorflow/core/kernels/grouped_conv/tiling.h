@@ -66,33 +66,33 @@ struct Steps {
 Steps TensorSteps(const ConvGeometry& geometry, int64_t channels,
                   int64_t pixels);
 
-// How groups and channels lie in the vectors of w and sum. They hold one of two
-// things, whichever fills more lanes:
-//
-//   kVectors: the same channel of neighbouring groups. x is made of such
-//     vectors, too: a lane computes a group.
-//   kScalars: neighbouring channels of a group, all multiplied by the same x.
-//
-// The groups that a vector holds are a block.
+// How groups and channels lie in the vectors of w and sum: each holds some
+// channels of some neighbouring groups, which are a block, so that lane c *
+// groups_per_block + g is channel c of group g. x has one value for each of a
+// block's groups.
 struct Form {
-  Form(int64_t lanes, int64_t groups, int64_t vector_channels);
+  // Chooses how many groups fill the most lanes. `scalar_bytes` is the size of
+  // a lane.
+  Form(int64_t lanes, int64_t scalar_bytes, int64_t groups, int64_t x_channels,
+       int64_t vector_channels);
 
-  int64_t blocks() const { return CeilDiv(groups, groups_per_block); }
+  int64_t blocks() const { return CeilDiv(groups, groups_per_block()); }
+  int64_t groups_per_block() const { return int64_t{1} << log_groups; }
   // How many vectors have the channels of a block.
   int64_t Vectors(int64_t channels) const {
     return CeilDiv(channels, channels_per_vector);
   }
-  // How `channels` of a block's groups are copied, for so many pixels of which
-  // each takes `size` elements in scratch.
-  Mapping Map(const Steps& steps, int64_t block, int64_t pixels,
-              int64_t channels, int64_t size) const;
+  // How `channels` of the groups of `blocks` blocks are copied, for so many
+  // pixels of which each takes `scratch_pixel` elements in scratch, and each
+  // block scratch_block.
+  Mapping Map(const Steps& steps, int64_t block, int64_t blocks, int64_t pixels,
+              int64_t channels, int64_t scratch_pixel,
+              int64_t scratch_block) const;
 
   int64_t lanes;
   int64_t groups;
-  Operand operand;
-  int64_t groups_per_block;
+  int log_groups;
   int64_t channels_per_vector;
-  int64_t x_lanes;  // Elements of x that a product takes.
 };
 
 // Where, in one dimension, the tap of the filter at `position` of out finds x;
