@@ -25,6 +25,14 @@ def _compiler(repository_ctx):
     ])
     return version.stdout.strip()
 
+def _test_environments(one_dnn):
+    """Environment variables to run tests with, by what they add to a name."""
+    environments = {"": {}}
+    if one_dnn:
+        environments["_with_onednn"] = {"TF_ENABLE_ONEDNN_OPTS": "1"}
+        environments["_without_onednn"] = {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    return environments
+
 def _release_impl(repository_ctx):
     attr = repository_ctx.attr
     top = repository_ctx.path(Label("//:WORKSPACE")).dirname
@@ -65,6 +73,8 @@ def _release_impl(repository_ctx):
             "%{copts}": str(attr.copts),
             "%{compiler}": _compiler(repository_ctx),
             "%{path}": repository_ctx.os.environ["PATH"],
+            "%{own_keras}": str(attr.own_keras),
+            "%{test_environments}": str(_test_environments(attr.one_dnn)),
         },
         executable = False,
     )
@@ -76,6 +86,8 @@ _release = repository_rule(
         "patches": attr.string(mandatory = True),
         "local_version": attr.string(mandatory = True),
         "copts": attr.string_list(),
+        "one_dnn": attr.bool(),
+        "own_keras": attr.bool(),
         "stand_ins": attr.label_keyed_string_dict(allow_files = True),
     },
     environ = ["CC", "PATH"],
@@ -89,7 +101,9 @@ def tensorflow_release(
         python,
         sha256,
         local_version,
-        copts = []):
+        copts = [],
+        one_dnn = False,
+        own_keras = False):
     """Pins one official wheel and what is made of it.
 
     Args:
@@ -100,6 +114,9 @@ def tensorflow_release(
       sha256: of the official wheel for manylinux on x86-64.
       local_version: what the rebuilt wheel's version has behind the "+".
       copts: compiler flags beyond those that its tf.sysconfig reports.
+      one_dnn: whether it can run convolutions with oneDNN, which
+        TF_ENABLE_ONEDNN_OPTS switches on and off.
+      own_keras: whether Keras is a part of it, and patched and tested with it.
     """
     stock = stock_tensorflow(distribution, version, python, sha256)
     _release(
@@ -108,6 +125,8 @@ def tensorflow_release(
         patches = "tensorflow-" + version,
         local_version = local_version,
         copts = copts,
+        one_dnn = one_dnn,
+        own_keras = own_keras,
         stand_ins = {
             Label("//build_defs/stand_ins:tensorflow.bzl"): "tensorflow/tensorflow.bzl",
             Label("//build_defs/stand_ins:tensorflow.BUILD"): "tensorflow/BUILD",
@@ -157,14 +176,24 @@ def tensorflow_groups_repository(name, distribution, version, python, **pin):
     _groups(name = name, release = release, stock = "stock_" + release)
 
 def _pinned_releases_impl(repository_ctx):
+    attr = repository_ctx.attr
+    releases = {
+        name: {
+            "stock": stock,
+            "environments": _test_environments(name in attr.one_dnn),
+            "own_keras": name in attr.own_keras,
+        }
+        for name, stock in attr.releases.items()
+    }
     repository_ctx.file("BUILD", executable = False)
     repository_ctx.file(
         "releases.bzl",
         '"""The wheels that WORKSPACE pins."""\n\n' +
-        "# Releases to rebuild, each with its official wheel.\n" +
-        "RELEASES = %s\n\n" % repository_ctx.attr.releases +
+        "# Releases to rebuild: the repository of the official wheel, and what\n" +
+        "# release.bzl says of how to test it.\n" +
+        "RELEASES = %s\n\n" % releases +
         "# Official wheels to exchange models with.\n" +
-        "PEERS = %s\n" % repository_ctx.attr.peers,
+        "PEERS = %s\n" % attr.peers,
         executable = False,
     )
 
@@ -172,6 +201,8 @@ _pinned_releases = repository_rule(
     implementation = _pinned_releases_impl,
     attrs = {
         "releases": attr.string_dict(),
+        "one_dnn": attr.string_list(),
+        "own_keras": attr.string_list(),
         "peers": attr.string_list(),
     },
 )
@@ -180,23 +211,22 @@ def pinned_releases(name):
     """Declares a repository whose //:releases.bzl names what is pinned above.
 
     Args:
-      name: of the repository. Its RELEASES holds the name of each release's
-        repository and, as value, that of its official wheel; its PEERS names
-        the repositories of the other official wheels.
+      name: of the repository. Its RELEASES holds, by the name of each release's
+        repository, what tests need to know of it; its PEERS names the
+        repositories of the other official wheels.
     """
     rules = native.existing_rules().values()
-    releases = {
-        rule["name"]: rule["stock"]
-        for rule in rules
-        if rule["kind"] == "_release"
-    }
+    releases = [rule for rule in rules if rule["kind"] == "_release"]
+    stock = {rule["name"]: rule["stock"] for rule in releases}
     _pinned_releases(
         name = name,
-        releases = releases,
+        releases = stock,
+        one_dnn = [rule["name"] for rule in releases if rule["one_dnn"]],
+        own_keras = [rule["name"] for rule in releases if rule["own_keras"]],
         peers = [
             rule["name"]
             for rule in rules
             if rule["kind"] == "_stock_release" and
-               rule["name"] not in releases.values()
+               rule["name"] not in stock.values()
         ],
     )

@@ -8,6 +8,12 @@ STOCK = "@%{stock}"
 # Where programs are looked for that are not part of the build.
 PATH = "%{path}"
 
+# Whether Keras is a part of the release.
+OWN_KERAS = %{own_keras}
+
+# What tests are run with, by what it adds to their names.
+TEST_ENVIRONMENTS = %{test_environments}
+
 COPTS = COMPILE_FLAGS + %{copts} + [
     # Bazel tells compilers apart by their paths; this makes it compile anew, and
     # share nothing, where another version lies at the same path.

@@ -177,7 +177,7 @@ def _python_test_impl(ctx):
     exports = [
         'export %s="$PWD/%s"' % (name, target.files.to_list()[0].short_path)
         for target, name in ctx.attr.file_env.items()
-    ]
+    ] + ['export %s="%s"' % variable for variable in ctx.attr.env.items()]
     ctx.actions.write(launcher, """\
 #!/usr/bin/env bash
 set -euo pipefail
@@ -219,6 +219,7 @@ python_test = rule(
             doc = "Folders to import from, such as an unpacked_wheel.",
         ),
         "data": attr.label_list(allow_files = True),
+        "env": attr.string_dict(doc = "Environment variables."),
         "file_env": attr.label_keyed_string_dict(
             allow_files = True,
             doc = "Files whose paths are given in environment variables.",

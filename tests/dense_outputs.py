@@ -61,7 +61,8 @@ def all_layer_outputs():
         for (name, make), padding, dtype in itertools.product(
             makers.items(), ("valid", "same", "causal"), ("float16", "float32", "float64")
         ):
-            if padding != "causal" or rank == 1:
+            # Keras 3 has no causal SeparableConv1D.
+            if padding != "causal" or rank == 1 and name != "separable":
                 label = "%s%dd_%s_%s" % (name, rank, padding, dtype)
                 layer = make(padding=padding, activation="relu", dtype=dtype)
                 yield label, layer_outputs(layer, rank, dtype)
@@ -80,7 +81,6 @@ def op_outputs():
 def model_outputs():
     """Yields what a trained model computes, its graph rewritten by Grappler."""
     random = np.random.RandomState(11)
-    tf.random.set_seed(11)
     model = tf.keras.Sequential(
         [
             layers.Conv2D(8, 3, padding="same", use_bias=False, input_shape=(12, 12, 3)),
@@ -90,6 +90,13 @@ def model_outputs():
             layers.SeparableConv2D(16, 3, activation="relu"),
             layers.Flatten(),
             layers.Dense(5, activation="softmax"),
+        ]
+    )
+    # Initial values come from generators that differ by release; vectors start constant.
+    model.set_weights(
+        [
+            values(random, weight.shape, weight.dtype) / 4 if weight.ndim > 1 else weight
+            for weight in model.get_weights()
         ]
     )
     model.compile(tf.keras.optimizers.SGD(0.1, 0.9), "sparse_categorical_crossentropy")

@@ -20,6 +20,17 @@ import numpy as np
 import tensorflow as tf
 
 x = np.random.RandomState(0).randn(2, 9, 9, 16).astype('float32')
+
+# Which no official TensorFlow can on a CPU.
+w = tf.Variable(np.random.RandomState(1).randn(3, 3, 3, 2, 16), dtype=tf.float32)
+@tf.function
+def loss():
+  return tf.reduce_mean(tf.nn.conv3d(x[:, tf.newaxis], w, [1] * 5, 'SAME') ** 2)
+with tf.GradientTape() as tape:
+  before = loss()
+w.assign_sub(1e-3 * tape.gradient(before, w))
+assert loss() < before, (loss(), before)
+
 layer = tf.keras.layers.Conv2D(32, 3, padding='same', groups=8)
 eager = layer(x)
 assert layer.kernel.shape == (3, 3, 2, 32), layer.kernel.shape

@@ -1,9 +1,9 @@
-"""The tests that see a rebuilt wheel from outside."""
+"""The tests that see a rebuilt wheel from outside, and those of the tools."""
 
 load("//build_defs:wheel.bzl", "python_test")
 
-# Upstream tests that the wheel itself carries and that use convolutions, with
-# the cases that do where others do not.
+# Upstream tests that a wheel whose Keras is patched carries itself and that use
+# convolutions, with the cases that do where others do not.
 _UPSTREAM_TESTS = {
     "keras_image_model_correctness_test": [],
     "distribute_strategy_test": [
@@ -23,16 +23,19 @@ _WORKSPACE = [
     "//ci:programs",
 ]
 
-def release_tests(name, stock, peers):
-    """Declares the tests of one release and, as `name`, a suite of them.
+def release_tests(name, stock, environments, own_keras, peers):
+    """Declares the tests of one rebuilt wheel and, as `name`, a suite of them.
 
     `//...` leaves them out: it would fetch every release that is pinned.
 
     Args:
       name: of the release's repository.
       stock: name of the repository of its official wheel.
+      environments: environment variables to compare it with the official wheel
+        in, by what they add to a test's name.
+      own_keras: whether Keras is a part of it.
       peers: names of the repositories of official wheels that it exchanges
-        models with.
+        models with, if so.
     """
     release = "@%s//:" % name
     official = "@%s//:" % stock
@@ -40,6 +43,7 @@ def release_tests(name, stock, peers):
         "wheel_test": dict(
             data = [release + "patches"],
             file_env = {
+                "//build_defs:pack_wheel.py": "PACK_WHEEL",
                 official + "official.txt": "OFFICIAL_NAME",
                 official + "official.whl": "OFFICIAL_WHEEL",
                 release + "overlay": "OVERLAY",
@@ -47,25 +51,6 @@ def release_tests(name, stock, peers):
                 release + "wheel.name.txt": "REBUILT_NAME",
                 release + "wheel.whl": "REBUILT_WHEEL",
             },
-        ),
-        "build_tools_test": dict(
-            file_env = {
-                "//build_defs:apply_patches.py": "APPLY_PATCHES",
-                "//build_defs:pack_wheel.py": "PACK_WHEEL",
-            },
-        ),
-        "front_door_test": dict(
-            data = _WORKSPACE,
-            file_env = {"//:WORKSPACE": "WORKSPACE"},
-        ),
-        "example_workspace_test": dict(
-            data = _WORKSPACE + [release + "overlay", release + "patches"],
-            file_env = {
-                "//:WORKSPACE": "WORKSPACE",
-                official + "official.txt": "OFFICIAL_NAME",
-            },
-            # As build_test.
-            tags = ["local"],
         ),
         "build_test": dict(
             data = _WORKSPACE,
@@ -98,24 +83,67 @@ def release_tests(name, stock, peers):
                 release + "wheel.whl": "REBUILT_WHEEL",
             },
         ),
-        "stock_identity_test": dict(
+    }
+    for suffix, env in environments.items():
+        tests["stock_identity_test" + suffix] = dict(
             data = ["dense_outputs.py"],
+            env = env,
             file_env = {
                 official + "official": "OFFICIAL",
                 release + "installed": "INSTALLED",
             },
+            main = "stock_identity_test.py",
+        )
+    if own_keras:
+        for peer in peers:
+            tests["interop_test_with_" + peer] = dict(
+                data = ["exchanged_models.py"],
+                file_env = {
+                    release + "installed": "INSTALLED",
+                    "@%s//:official" % peer: "PEER",
+                    "@%s//:env/pyvenv.cfg" % peer: "PEER_ENVIRONMENT",
+                },
+                main = "interop_test.py",
+            )
+        for upstream, cases in _UPSTREAM_TESTS.items():
+            tests["upstream_" + upstream] = dict(
+                args = ["tensorflow.python.keras.distribute." + upstream] + cases,
+                main = "upstream_test.py",
+                path = [release + "installed"],
+            )
+    _suite(name, name + "_", official, tests)
+
+def tool_tests(name, release, stock):
+    """Declares tests of the tools, which are for all releases, with one of them.
+
+    Args:
+      name: of a suite of them, which `//...` leaves out too.
+      release: name of the repository of the release to try them on.
+      stock: name of the repository of its official wheel.
+    """
+    release = "@%s//:" % release
+    official = "@%s//:" % stock
+    tests = {
+        "build_tools_test": dict(
+            file_env = {
+                "//build_defs:apply_patches.py": "APPLY_PATCHES",
+                "//build_defs:pack_wheel.py": "PACK_WHEEL",
+            },
+        ),
+        "front_door_test": dict(
+            data = _WORKSPACE,
+            file_env = {"//:WORKSPACE": "WORKSPACE"},
+        ),
+        "example_workspace_test": dict(
+            data = _WORKSPACE + [release + "overlay", release + "patches"],
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                official + "official.txt": "OFFICIAL_NAME",
+            },
+            # As build_test.
+            tags = ["local"],
         ),
     }
-    for peer in peers:
-        tests["interop_test_with_" + peer] = dict(
-            data = ["exchanged_models.py"],
-            file_env = {
-                release + "installed": "INSTALLED",
-                "@%s//:official" % peer: "PEER",
-                "@%s//:env/pyvenv.cfg" % peer: "PEER_ENVIRONMENT",
-            },
-            main = "interop_test.py",
-        )
     for test in ("apply_test", "follow_upstream_test", "patches_test"):
         tests[test] = dict(
             # On a busy machine; apply_test unpacks all of TensorFlow's sources.
@@ -135,15 +163,13 @@ def release_tests(name, stock, peers):
                 release + "installed": "INSTALLED",
             },
         )
-    for upstream, cases in _UPSTREAM_TESTS.items():
-        tests["upstream_" + upstream] = dict(
-            args = ["tensorflow.python.keras.distribute." + upstream] + cases,
-            main = "upstream_test.py",
-            path = [release + "installed"],
-        )
+    _suite(name, "", official, tests)
+
+def _suite(name, prefix, official, tests):
+    """Declares tests, given the attributes of each, and a suite of them."""
     for test, attributes in tests.items():
         python_test(
-            name = "%s_%s" % (name, test),
+            name = prefix + test,
             environment = official + "env/pyvenv.cfg",
             main = attributes.pop("main", test + ".py"),
             tags = ["manual"] + attributes.pop("tags", []),
@@ -151,7 +177,7 @@ def release_tests(name, stock, peers):
         )
     native.test_suite(
         name = name,
-        tests = ["%s_%s" % (name, test) for test in tests],
+        tests = [prefix + test for test in tests],
         # For `bazel test //...`, which expands suites.
         tags = ["manual"],
     )

@@ -9,14 +9,16 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import unittest
 import zipfile
 
 from absl.testing import absltest
-from auditwheel.policy import WheelPolicies
-from auditwheel.wheel_abi import analyze_wheel_abi
 from elftools.elf.elffile import ELFFile
+
+sys.path.append(os.path.dirname(os.environ["PACK_WHEEL"]))
+import pack_wheel  # noqa: E402
 
 LIBRARY = "tensorflow/core/kernels/libtfkernel_grouped_conv.so"
 
@@ -34,6 +36,13 @@ def parts(wheel_name):
     """Returns distribution, version and compatibility tag of a wheel's name."""
     distribution, version, tag = wheel_name[: -len(".whl")].split("-", 2)
     return distribution, version, tag
+
+
+def judge(wheel):
+    """Returns the platform tag that auditwheel finds true of a wheel."""
+    command = [sys.executable, "-m", "auditwheel", "show", wheel]
+    shown = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return re.search(r'following platform tag:\s+"(\w+)"', shown).group(1)
 
 
 class WheelTest(absltest.TestCase):
@@ -110,7 +119,7 @@ class WheelTest(absltest.TestCase):
             return {
                 entry.filename: (entry.file_size, entry.CRC)
                 for entry in archive.infolist()
-                if not entry.filename.startswith(info)
+                if not entry.filename.startswith(info) and not entry.is_dir()
             }
 
         official = contents(self.official, self.official_info)
@@ -121,22 +130,24 @@ class WheelTest(absltest.TestCase):
         self.assertEqual(changed, patched)
 
         def names(archive, info):
-            return {path[len(info) :] for path in archive.namelist() if path.startswith(info)}
+            paths = {path[len(info) :] for path in archive.namelist() if path.startswith(info)}
+            return {path for path in paths if path and not path.endswith("/")}
 
         official_names = names(self.official, self.official_info)
         self.assertEqual(names(self.rebuilt, self.rebuilt_info), official_names | {"NOTICE"})
 
     def test_unchanged_files_keep_permissions(self):
         for entry in self.official.infolist():
-            if not entry.filename.startswith(self.official_info):
+            if not entry.filename.startswith(self.official_info) and not entry.is_dir():
                 rebuilt = self.rebuilt.getinfo(entry.filename)
                 self.assertEqual(rebuilt.external_attr, entry.external_attr, entry.filename)
 
     def test_keeps_the_licence_and_gives_notice_of_every_patch(self):
-        self.assertEqual(
-            self.rebuilt.read(self.rebuilt_info + "LICENSE"),
-            self.official.read(self.official_info + "LICENSE"),
-        )
+        licence = self.official_info + "LICENSE"
+        if licence in self.official.namelist():
+            self.assertEqual(
+                self.rebuilt.read(self.rebuilt_info + "LICENSE"), self.official.read(licence)
+            )
         notice = self.rebuilt.read(self.rebuilt_info + "NOTICE").decode()
         self.assertIn(OFFICIAL_NAME, notice)
         self.assertIn(LIBRARY, notice)
@@ -149,13 +160,11 @@ class WheelTest(absltest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             wheel = os.path.join(folder, REBUILT_NAME)
             os.symlink(os.path.realpath(os.environ["REBUILT_WHEEL"]), wheel)
-            policies = WheelPolicies()
-            judged = analyze_wheel_abi(policies, wheel, frozenset()).overall_tag
+            judged = judge(wheel)
         claimed = parts(REBUILT_NAME)[2].rpartition("-")[2]
-        # The older a policy's glibc, the higher its priority.
-        self.assertGreaterEqual(
-            policies.get_policy_by_name(judged)["priority"],
-            policies.get_policy_by_name(claimed)["priority"],
+        self.assertLessEqual(
+            pack_wheel.glibc_of(judged),
+            pack_wheel.glibc_of(claimed),
             "auditwheel finds %s true, the wheel claims %s" % (judged, claimed),
         )
 

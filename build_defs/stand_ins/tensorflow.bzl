@@ -5,7 +5,7 @@ macros of a source tree build against its targets.
 """
 
 load("@tensorflow_grouped_convolution//build_defs:wheel.bzl", "python_test")
-load("//:release.bzl", "COPTS", "STOCK")
+load("//:release.bzl", "COPTS", "STOCK", "TEST_ENVIRONMENTS")
 
 def tf_copts():
     return COPTS
@@ -37,7 +37,7 @@ def tf_cc_test(name, srcs, deps, copts = [], **kwargs):
     )
 
 def tf_py_test(name, srcs, main = None, size = "medium", tags = [], data = [], **_kwargs):
-    """A test that imports the rebuilt wheel.
+    """A test that imports the rebuilt wheel, in each environment of the release.
 
     Args:
       name: of the target.
@@ -48,12 +48,14 @@ def tf_py_test(name, srcs, main = None, size = "medium", tags = [], data = [], *
       data: as in py_test.
       **_kwargs: what names TensorFlow's own targets, such as deps; unused.
     """
-    python_test(
-        name = name,
-        size = size,
-        data = data,
-        environment = STOCK + "//:env/pyvenv.cfg",
-        main = main or srcs[0],
-        path = ["//:installed"],
-        tags = tags,
-    )
+    for suffix, env in TEST_ENVIRONMENTS.items():
+        python_test(
+            name = name + suffix,
+            size = size,
+            data = data,
+            env = env,
+            environment = STOCK + "//:env/pyvenv.cfg",
+            main = main or srcs[0],
+            path = ["//:installed"],
+            tags = tags,
+        )
