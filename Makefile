@@ -1,7 +1,7 @@
 # The front door. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help wheel test demo bench lint format clean checkout refresh verify rebase pr
+.PHONY: help wheel reproduce test demo bench lint format clean checkout refresh verify rebase pr
 
 # Which of the pinned releases a target is for.
 export DIST TF PYTHON_VERSION KERAS
@@ -14,6 +14,9 @@ wheel: ## Build the wheel into dist/ (DIST=tensorflow, TF=<version>, PYTHON_VERS
 
 test: ## Run all tests
 	@ci/run_tests
+
+reproduce: ## Rebuild a wheel from nothing and say whether it is the same (WHEEL=<file>)
+	@python3 -B ci/reproduce.py '$(WHEEL)'
 
 demo: ## Train a small ResNeXt on digits with the built wheel
 	@ci/run_demo

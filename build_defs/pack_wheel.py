@@ -152,7 +152,7 @@ def files_below(folder):
     return found
 
 
-def pack(official, official_name, local_version, files, libraries, patches, output):
+def pack(official, official_name, local_version, files, libraries, patches, output, bill=None):
     """Writes the rebuilt wheel to `output`.
 
     Args:
@@ -164,6 +164,7 @@ def pack(official, official_name, local_version, files, libraries, patches, outp
       libraries: for auditwheel, see judged_platform().
       patches: patches that were applied, for the notice.
       output: path to write to.
+      bill: path of its bill of materials, if it is to have one.
 
     Returns:
       The wheel's file name, and lines that tell what differs.
@@ -220,6 +221,11 @@ def pack(official, official_name, local_version, files, libraries, patches, outp
             with open(files[name], "rb") as stream:
                 add(name, stream.read(), 0o755 if name.endswith(".so") else 0o644)
         add(new_stem + ".dist-info/NOTICE", notice.encode(), 0o644)
+        if bill is not None:
+            with open(bill, "rb") as stream:
+                # Where PEP 770 has it.
+                path = "%s.dist-info/sboms/%s.cdx.json" % (new_stem, distribution)
+                add(path, stream.read(), 0o644)
         record_path = new_stem + ".dist-info/RECORD"
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows + [[record_path, "", ""]])
@@ -232,7 +238,8 @@ def pack(official, official_name, local_version, files, libraries, patches, outp
         for path in added:
             report.append("  added    %s (%d bytes)" % (path, os.path.getsize(files[path])))
         report.append(
-            "  renamed  %s.dist-info (with new METADATA, WHEEL, RECORD and a NOTICE)" % stem
+            "  renamed  %s.dist-info (with new METADATA, WHEEL and RECORD, NOTICE%s)"
+            % (stem, "" if bill is None else ", sboms")
         )
     sizes = os.path.getsize(official) / 1e6, os.path.getsize(output) / 1e6
     report.append("Size: %.1f MB, official %.1f MB" % (sizes[1], sizes[0]))
@@ -255,6 +262,7 @@ def main():
         help="library to add",
     )
     parser.add_argument("--framework", help="official library that the added ones need")
+    parser.add_argument("--bill_of_materials", help="CycloneDX document to carry")
     parser.add_argument("--output", required=True, help="wheel to write")
     parser.add_argument("--name_output", required=True, help="file to write the wheel's name to")
     parser.add_argument("--report_output", required=True, help="file to write the report to")
@@ -276,6 +284,7 @@ def main():
         libraries,
         arguments.patch,
         arguments.output,
+        arguments.bill_of_materials,
     )
     with open(arguments.name_output, "w") as stream:
         stream.write(name + "\n")

@@ -1,3 +1,4 @@
+load("@tensorflow_grouped_convolution//build_defs:sbom.bzl", "bill_of_materials")
 load(
     "@tensorflow_grouped_convolution//build_defs:wheel.bzl",
     "patched_tree",
@@ -33,30 +34,50 @@ cc_binary(
     deps = ["//tensorflow/core/kernels/grouped_conv:grouped_conv_ops"],
 )
 
+OVERLAY = glob(
+    ["overlay/**/*.py"],
+    exclude = ["overlay/**/*_test.py"],
+)
+
+PATCHES = glob(["patches/*.patch"])
+
+LIBRARY_PATH = "tensorflow/core/kernels/libtfkernel_grouped_conv.so"
+
 patched_tree(
     name = "patched_tree",
-    overlay = glob(
-        ["overlay/**/*.py"],
-        exclude = ["overlay/**/*_test.py"],
-    ),
+    overlay = OVERLAY,
     overlay_root = "overlay",
-    patches = glob(["patches/*.patch"]),
+    patches = PATCHES,
     path = PATH,
     python = STOCK + "//:env/bin/python",
     series = "patches/series",
     wheel = STOCK + "//:official.whl",
 )
 
+bill_of_materials(
+    name = "bill_of_materials",
+    library = ":libtfkernel_grouped_conv.so",
+    library_path = LIBRARY_PATH,
+    local_version = "%{local_version}",
+    official = STOCK + "//:official.whl",
+    official_name = STOCK + "//:official.txt",
+    overlay = OVERLAY,
+    packages = STOCK + "//:cyclonedx",
+    patches = PATCHES,
+    python = STOCK + "//:env/bin/python",
+)
+
 rebuilt_wheel(
     name = "wheel",
     auditwheel = STOCK + "//:auditwheel",
+    bill_of_materials = ":bill_of_materials.cdx.json",
     library = ":libtfkernel_grouped_conv.so",
-    library_path = "tensorflow/core/kernels/libtfkernel_grouped_conv.so",
+    library_path = LIBRARY_PATH,
     local_version = "%{local_version}",
     framework = FRAMEWORK,
     official = STOCK + "//:official.whl",
     official_name = STOCK + "//:official.txt",
-    patches = glob(["patches/*.patch"]),
+    patches = PATCHES,
     python = STOCK + "//:env/bin/python",
     tree = ":patched_tree",
 )
@@ -75,5 +96,5 @@ exports_files([
 
 filegroup(
     name = "patches",
-    srcs = glob(["patches/*.patch"]),
+    srcs = PATCHES,
 )

@@ -28,6 +28,31 @@ filegroup(
     ]),
 )
 
+filegroup(
+    name = "cyclonedx",
+    srcs = glob([
+        "env/lib/python*/site-packages/%s" % path
+        for path in [
+            "boolean/**",
+            "cyclonedx/**",
+            "defusedxml/**",
+            "elftools/**",
+            "license_expression/**",
+            "packageurl/**",
+            "py_serializable/**",
+            "sortedcontainers/**",
+            "typing_extensions.py",
+            # What it takes from elsewhere on Pythons before 3.8 and 3.7.
+            "cyclonedx_python_lib-*/**",
+            "importlib_metadata/**",
+            "serializable/**",
+            "toml/**",
+            "zipp/**",
+            "zipp.py",
+        ]
+    ]),
+)
+
 cc_library(
     name = "headers",
     hdrs = glob(["official/tensorflow/include/**"]),

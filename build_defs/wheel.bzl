@@ -2,7 +2,12 @@
 
 # Of what runs this machine's Python, with more than Bazel knows of: to be neither
 # executed elsewhere nor taken from there.
-_ON_THIS_MACHINE = {"no-remote": "1", "no-cache": "1"}
+ON_THIS_MACHINE = {"no-remote": "1", "no-cache": "1"}
+
+def site_packages(files):
+    """Returns the folder to import from, given files of installed packages."""
+    before, folder, _ = files[0].path.partition("/site-packages/")
+    return before + folder
 
 def _patched_tree_impl(ctx):
     tree = ctx.actions.declare_directory(ctx.label.name)
@@ -33,7 +38,7 @@ done
         mnemonic = "PatchTree",
         progress_message = "Applying " + ctx.file.series.short_path,
         env = {"PATH": ctx.attr.path},
-        execution_requirements = _ON_THIS_MACHINE,
+        execution_requirements = ON_THIS_MACHINE,
     )
     return [DefaultInfo(files = depset([tree]))]
 
@@ -78,13 +83,14 @@ def _rebuilt_wheel_impl(ctx):
         arguments.add("--patch", patch)
     libraries = []
     environment = {}
+    if ctx.file.bill_of_materials:
+        arguments.add("--bill_of_materials", ctx.file.bill_of_materials)
     if ctx.file.library:
         arguments.add("--library", ctx.attr.library_path)
         arguments.add(ctx.file.library)
         arguments.add("--framework", ctx.file.framework)
         libraries = [ctx.file.library, ctx.file.framework] + ctx.files.auditwheel
-        site, packages, _ = ctx.files.auditwheel[0].path.partition("/site-packages/")
-        environment = {"PYTHONPATH": site + packages}
+        environment = {"PYTHONPATH": site_packages(ctx.files.auditwheel)}
     arguments.add("--output", wheel)
     arguments.add("--name_output", name)
     arguments.add("--report_output", report)
@@ -95,11 +101,11 @@ def _rebuilt_wheel_impl(ctx):
             ctx.file.official,
             ctx.file.official_name,
             ctx.file.tree,
-        ] + ctx.files.patches + libraries,
+        ] + ctx.files.patches + ctx.files.bill_of_materials + libraries,
         executable = ctx.file.python,
         arguments = [arguments],
         env = environment,
-        execution_requirements = _ON_THIS_MACHINE,
+        execution_requirements = ON_THIS_MACHINE,
         mnemonic = "PackWheel",
         progress_message = "Packing the rebuilt wheel of " +
                            ctx.label.workspace_name,
@@ -119,6 +125,10 @@ rebuilt_wheel = rule(
         "patches": attr.label_list(
             allow_files = [".patch"],
             doc = "What was applied to `tree`, for the notice.",
+        ),
+        "bill_of_materials": attr.label(
+            allow_single_file = [".cdx.json"],
+            doc = "What the wheel is made of, if it is to say so.",
         ),
         "library": attr.label(
             allow_single_file = True,
@@ -159,7 +169,7 @@ def _unpacked_wheel_impl(ctx):
         mnemonic = "UnpackWheel",
         progress_message = "Unpacking " + ctx.file.wheel.short_path,
         # 500 MB in, 500 MB out: a sandbox would only add copies.
-        execution_requirements = dict(_ON_THIS_MACHINE, **{"no-sandbox": "1"}),
+        execution_requirements = dict(ON_THIS_MACHINE, **{"no-sandbox": "1"}),
     )
     return [DefaultInfo(files = depset([tree]))]
 
@@ -201,7 +211,7 @@ exec "$environment/bin/python" "%s" "$@"
                 ctx.files.data + ctx.files.file_env,
             ),
         ),
-        testing.ExecutionInfo(_ON_THIS_MACHINE),
+        testing.ExecutionInfo(ON_THIS_MACHINE),
     ]
 
 python_test = rule(

@@ -65,6 +65,26 @@ def release_tests(name, stock, environments, own_keras, peers):
             # A Bazel in a sandbox would have no sandbox for its own actions.
             tags = ["local"],
         ),
+        "reproduce_test": dict(
+            data = _WORKSPACE,
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                official + "official.txt": "OFFICIAL_NAME",
+                release + "wheel.whl": "REBUILT_WHEEL",
+            },
+            # As build_test.
+            tags = ["local"],
+        ),
+        "sbom_test": dict(
+            data = [release + "patches"],
+            file_env = {
+                official + "official.txt": "OFFICIAL_NAME",
+                official + "official.whl": "OFFICIAL_WHEEL",
+                release + "overlay": "OVERLAY",
+                release + "patches/series": "SERIES",
+                release + "wheel.whl": "REBUILT_WHEEL",
+            },
+        ),
         "shared_build_test": dict(
             data = _WORKSPACE,
             file_env = {

@@ -134,7 +134,8 @@ class WheelTest(absltest.TestCase):
             return {path for path in paths if path and not path.endswith("/")}
 
         official_names = names(self.official, self.official_info)
-        self.assertEqual(names(self.rebuilt, self.rebuilt_info), official_names | {"NOTICE"})
+        new_names = {"NOTICE", "sboms/%s.cdx.json" % parts(REBUILT_NAME)[0]}
+        self.assertEqual(names(self.rebuilt, self.rebuilt_info), official_names | new_names)
 
     def test_unchanged_files_keep_permissions(self):
         for entry in self.official.infolist():

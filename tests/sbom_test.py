@@ -1,0 +1,89 @@
+"""Tests of what the rebuilt wheel says of what it is made of."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import zipfile
+
+from absl.testing import absltest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+OFFICIAL_NAME = pathlib.Path(os.environ["OFFICIAL_NAME"]).read_text().strip()
+OVERLAY = pathlib.Path(os.path.realpath(os.environ["OVERLAY"]))
+SERIES = pathlib.Path(os.environ["SERIES"])
+LIBRARY = "tensorflow/core/kernels/libtfkernel_grouped_conv.so"
+
+
+def sha256(data):
+    return [{"alg": "SHA-256", "content": hashlib.sha256(data).hexdigest()}]
+
+
+class BillOfMaterialsTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.wheel = self.enter_context(zipfile.ZipFile(os.environ["REBUILT_WHEEL"]))
+        (path,) = (name for name in self.wheel.namelist() if name.endswith(".cdx.json"))
+        self.assertRegex(path, r"^[^/]+\.dist-info/sboms/[^/]+$")
+        self.text = self.wheel.read(path).decode()
+        self.bill = json.loads(self.text)
+        self.components = {found["name"]: found for found in self.bill["components"]}
+
+    def properties(self, name):
+        return {found["name"]: found["value"] for found in self.components[name]["properties"]}
+
+    def test_is_as_the_schema_has_it(self):
+        validator = JsonStrictValidator(SchemaVersion.from_version(self.bill["specVersion"]))
+        self.assertIsNone(validator.validate_str(self.text))
+
+    def test_names_the_official_wheel(self):
+        wheel = self.bill["metadata"]["component"]
+        (official,) = wheel["pedigree"]["ancestors"]
+        self.assertStartsWith(wheel["version"], official["version"] + "+")
+        self.assertIn(OFFICIAL_NAME, official["purl"])
+        data = pathlib.Path(os.environ["OFFICIAL_WHEEL"]).read_bytes()
+        self.assertEqual(official["hashes"], sha256(data))
+
+    def test_names_every_patch(self):
+        for name in SERIES.read_text().split():
+            found = self.components["patches/" + name]
+            self.assertEqual(found["hashes"], sha256((SERIES.parent / name).read_bytes()))
+
+    def test_names_every_file_of_the_overlay_that_goes_in(self):
+        named = {name for name in self.components if (OVERLAY / name).exists()}
+        for name in named:
+            found = self.components[name]
+            self.assertEqual(found["hashes"], sha256((OVERLAY / name).read_bytes()))
+        compiled = {name for name in named if name.endswith(".cc")}
+        sources = {str(path.relative_to(OVERLAY)) for path in OVERLAY.rglob("*.cc")}
+        self.assertEqual(
+            compiled, {name for name in sources if not re.search("_(test|benchmark).cc", name)}
+        )
+        for name in compiled:
+            for header in re.findall(
+                '#include "(.*/grouped_conv/.*)"', (OVERLAY / name).read_text()
+            ):
+                self.assertIn(header, named)
+        # Nothing but these, the patches, what makes the library portable, and the library.
+        others = {name for name in self.components if not name.startswith("patches/")} - named
+        self.assertEqual(others, {"build_defs/old_glibc.cc", LIBRARY})
+
+    def test_names_compiler_and_flags(self):
+        self.assertEqual(self.components[LIBRARY]["hashes"], sha256(self.wheel.read(LIBRARY)))
+        version = subprocess.check_output([os.environ.get("CC", "gcc"), "-dumpfullversion"])
+        self.assertIn(version.decode().strip(), self.properties(LIBRARY)["build:compiler"])
+        self.assertIn(" -Wl,--no-undefined ", self.properties(LIBRARY)["build:flags"])
+        for name in self.components:
+            if name.endswith(".cc"):
+                self.assertRegex(self.properties(name)["build:flags"], r" -O2 .* -fPIC .* -std=c")
+
+    def test_tells_nothing_of_when_and_where(self):
+        self.assertNotIn("timestamp", self.bill["metadata"])
+        self.assertEmpty(re.findall(r"/(?:home|root|tmp|var|opt|proc)/\S*", self.text))
+
+
+if __name__ == "__main__":
+    absltest.main()
