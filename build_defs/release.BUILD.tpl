@@ -31,7 +31,7 @@ cc_binary(
         "-s",
     ],
     linkshared = True,
-    deps = ["//tensorflow/core/kernels/grouped_conv:grouped_conv_ops"],
+    deps = ["//tensorflow/core/kernels/grouped_conv:grouped_conv_library"],
 )
 
 OVERLAY = glob(

@@ -146,6 +146,15 @@ class InstallTest(absltest.TestCase):
         located = python(self.python, LOCATE, [official]).stdout.splitlines()
         self.assertEqual(located[-1:], [str(official / "tensorflow/__init__.py")])
 
+    def test_another_library_of_such_kernels_is_told_of_on_import(self):
+        plugins = self.site_packages / "tensorflow-plugins"
+        plugins.mkdir()
+        self.addCleanup(shutil.rmtree, plugins)
+        shutil.copy(self.site_packages / LIBRARY, plugins / "other.so")
+        result = python(self.python, "import tensorflow")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("another library overrides Conv2D", result.stdout.splitlines()[-1])
+
     def test_missing_kernels_are_named_on_import(self):
         folder = self.copy_of_the_package()
         (folder / LIBRARY).unlink()

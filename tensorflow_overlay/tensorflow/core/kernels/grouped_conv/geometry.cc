@@ -54,16 +54,6 @@ bool Fail(std::string* error, const Parts&... parts) {
   return false;
 }
 
-bool CheckShape(const char* name, const Shape& shape, std::string* error) {
-  for (int64_t size : shape) {
-    if (size < 0 || size > kMaxSize) {
-      return Fail(error, name, " must have sizes from 0 to ", kMaxSize,
-                  " but has shape ", shape);
-    }
-  }
-  return true;
-}
-
 // Checks that `values` has `count` values from `min` to kMaxSize.
 bool CheckAttribute(const char* name, const Shape& values, size_t count,
                     int64_t min, std::string* error) {
@@ -80,23 +70,84 @@ bool CheckAttribute(const char* name, const Shape& values, size_t count,
   return true;
 }
 
-// Checks that the product of `sizes`, multiplied in their order, fits an
-// int64_t.
-bool CheckProduct(const char* name, std::initializer_list<int64_t> sizes,
-                  std::string* error) {
+// Checks that the product of those of `sizes` that are not 0 fits an int64_t,
+// and so any product of some of them.
+bool CheckProduct(const char* name, const Shape& sizes, std::string* error) {
   int64_t product = 1;
   for (int64_t size : sizes) {
-    if (__builtin_mul_overflow(product, size, &product)) {
-      return Fail(error, name, " has too many elements: the product of ",
-                  Shape(sizes), " overflows");
+    if (size != 0 && __builtin_mul_overflow(product, size, &product)) {
+      return Fail(error, name, " has too many elements: the product of ", sizes,
+                  " overflows");
     }
   }
   return true;
 }
 
-// Derives output and padding of a dimension of which all else is set.
-bool SetWindow(const ConvProblem& problem, int index, Dimension* dim,
-               std::string* error) {
+}  // namespace
+
+std::vector<int64_t> ConvGeometry::output_shape() const {
+  std::vector<int64_t> shape = {batch};
+  if (layout == Layout::kChannelsFirst) shape.push_back(output_channels);
+  for (int i = 3 - spatial_rank; i < 3; ++i) shape.push_back(dim[i].output);
+  if (layout == Layout::kChannelsLast) shape.push_back(output_channels);
+  return shape;
+}
+
+bool CheckShape(const char* name, const Shape& shape, std::string* error) {
+  for (int64_t size : shape) {
+    if (size < 0 || size > kMaxSize) {
+      return Fail(error, name, " must have sizes from 0 to ", kMaxSize,
+                  " but has shape ", shape);
+    }
+  }
+  return CheckProduct(name, shape, error);
+}
+
+bool CheckAttributes(const ConvProblem& problem, std::string* error) {
+  const size_t spatial_rank = problem.strides.size();
+  if (spatial_rank != 2 && spatial_rank != 3) {
+    return Fail(error, "strides must have 2 or 3 values for the spatial ",
+                "dimensions but is ", problem.strides);
+  }
+  return CheckAttribute("strides", problem.strides, spatial_rank, 1, error) &&
+         CheckAttribute("dilations", problem.dilations, spatial_rank, 1,
+                        error) &&
+         (problem.padding != Padding::kExplicit ||
+          CheckAttribute("explicit_paddings", problem.explicit_paddings,
+                         2 * spatial_rank, 0, error));
+}
+
+bool MakeGroups(const ConvProblem& problem, int64_t input_channels,
+                int64_t filter_depth, int64_t output_channels, int64_t* groups,
+                std::string* error) {
+  *groups = 1;
+  if (filter_depth != input_channels) {
+    if (filter_depth == 0 || input_channels == 0 ||
+        input_channels % filter_depth != 0) {
+      return Fail(error, problem.input_name, "'s channels ", input_channels,
+                  " must be a positive multiple of ", problem.filter_name,
+                  "'s input channels ", filter_depth);
+    }
+    *groups = input_channels / filter_depth;
+  }
+  if (output_channels % *groups != 0) {
+    return Fail(error, problem.filter_name, "'s output channels ",
+                output_channels, " must be a multiple of the ", *groups,
+                " groups that ", problem.input_name, "'s channels ",
+                input_channels, " and ", problem.filter_name,
+                "'s input channels ", filter_depth, " make");
+  }
+  return true;
+}
+
+bool MakeDimension(const ConvProblem& problem, int index, Dimension* dim,
+                   std::string* error) {
+  dim->stride = problem.strides[index];
+  dim->dilation = problem.dilations[index];
+  if (dim->filter == 0) {
+    return Fail(error, problem.filter_name, " must not have size 0 in spatial ",
+                "dimension ", index);
+  }
   const int64_t window = (dim->filter - 1) * dim->dilation + 1;
   if (problem.padding == Padding::kSame) {
     dim->output = (dim->input + dim->stride - 1) / dim->stride;
@@ -121,30 +172,6 @@ bool SetWindow(const ConvProblem& problem, int index, Dimension* dim,
   }
   dim->output = (padded - window + dim->stride) / dim->stride;
   return true;
-}
-
-}  // namespace
-
-std::vector<int64_t> ConvGeometry::output_shape() const {
-  std::vector<int64_t> shape = {batch};
-  if (layout == Layout::kChannelsFirst) shape.push_back(output_channels);
-  for (int i = 3 - spatial_rank; i < 3; ++i) shape.push_back(dim[i].output);
-  if (layout == Layout::kChannelsLast) shape.push_back(output_channels);
-  return shape;
-}
-
-bool CheckAttributes(const ConvProblem& problem, std::string* error) {
-  const size_t spatial_rank = problem.strides.size();
-  if (spatial_rank != 2 && spatial_rank != 3) {
-    return Fail(error, "strides must have 2 or 3 values for the spatial ",
-                "dimensions but is ", problem.strides);
-  }
-  return CheckAttribute("strides", problem.strides, spatial_rank, 1, error) &&
-         CheckAttribute("dilations", problem.dilations, spatial_rank, 1,
-                        error) &&
-         (problem.padding != Padding::kExplicit ||
-          CheckAttribute("explicit_paddings", problem.explicit_paddings,
-                         2 * spatial_rank, 0, error));
 }
 
 bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
@@ -175,52 +202,18 @@ bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
   result.input_channels = input[channels_last ? spatial_rank + 1 : 1];
   result.output_channels = filter[spatial_rank + 1];
 
-  const int64_t depth = filter[spatial_rank];
-  if (depth != result.input_channels) {
-    if (depth == 0 || result.input_channels == 0 ||
-        result.input_channels % depth != 0) {
-      return Fail(error, problem.input_name, "'s channels ",
-                  result.input_channels, " must be a positive multiple of ",
-                  problem.filter_name, "'s input channels ", depth);
-    }
-    result.groups = result.input_channels / depth;
-  }
-  if (result.output_channels % result.groups != 0) {
-    return Fail(error, problem.filter_name, "'s output channels ",
-                result.output_channels, " must be a multiple of the ",
-                result.groups, " groups that ", problem.input_name,
-                "'s channels ", result.input_channels, " and ",
-                problem.filter_name, "'s input channels ", depth, " make");
+  if (!MakeGroups(problem, result.input_channels, filter[spatial_rank],
+                  result.output_channels, &result.groups, error)) {
+    return false;
   }
 
   for (size_t i = 0; i < spatial_rank; ++i) {
     Dimension* dim = &result.dim[3 - spatial_rank + i];
     dim->input = input[i + (channels_last ? 1 : 2)];
     dim->filter = filter[i];
-    dim->stride = problem.strides[i];
-    dim->dilation = problem.dilations[i];
-    if (dim->filter == 0) {
-      return Fail(error, problem.filter_name,
-                  " must not have an empty spatial dimension but has shape ",
-                  filter);
-    }
-    if (!SetWindow(problem, static_cast<int>(i), dim, error)) return false;
+    if (!MakeDimension(problem, static_cast<int>(i), dim, error)) return false;
   }
-  const Dimension* dim = result.dim;
-  if (!CheckProduct(problem.input_name,
-                    {dim[0].input, dim[1].input, dim[2].input,
-                     result.input_channels, result.batch},
-                    error) ||
-      !CheckProduct(problem.filter_name,
-                    {dim[0].filter, dim[1].filter, dim[2].filter,
-                     result.output_channels, depth},
-                    error) ||
-      !CheckProduct("output",
-                    {dim[0].output, dim[1].output, dim[2].output,
-                     result.output_channels, result.batch},
-                    error)) {
-    return false;
-  }
+  if (!CheckProduct("output", result.output_shape(), error)) return false;
   *geometry = result;
   return true;
 }

@@ -102,9 +102,26 @@ struct ConvGeometry {
   std::vector<int64_t> output_shape() const;
 };
 
+// Checks that `shape`, of an argument called `name`, could be a tensor's.
+bool CheckShape(const char* name, const std::vector<int64_t>& shape,
+                std::string* error);
+
 // Checks all of `problem` but its shapes. Returns true, or returns false and
 // says in `error` which attribute is wrong, with its values.
 bool CheckAttributes(const ConvProblem& problem, std::string* error);
+
+// Derives the number of groups from the channels of the input and the last two
+// sizes of the filter. Returns true, or returns false and says in `error` what
+// does not divide what.
+bool MakeGroups(const ConvProblem& problem, int64_t input_channels,
+                int64_t filter_depth, int64_t output_channels, int64_t* groups,
+                std::string* error);
+
+// Derives output and padding of spatial dimension `index`, where `dim` holds
+// the sizes of input and filter, from the checked attributes of `problem`.
+// Returns true, or returns false and says in `error` why there is no output.
+bool MakeDimension(const ConvProblem& problem, int index, Dimension* dim,
+                   std::string* error);
 
 // Checks `problem` and derives its geometry. Returns true and fills `geometry`,
 // or returns false and says in `error` which argument is wrong, with the values

@@ -20,6 +20,7 @@ limitations under the License.
 
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/device_base.h"
+#include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/lib/core/errors.h"
 #include "tensorflow/core/util/padding.h"
 #include "tensorflow/core/util/tensor_format.h"
@@ -79,9 +80,9 @@ Status ToStatus(bool ok, const std::string& error) {
 
 // Reads attribute `name`, which has a value a dimension of the input, of which
 // those of batch and channels must be 1; keeps the spatial ones.
-Status ReadPerDimension(OpKernelConstruction* context, const char* name,
-                        TensorFormat format, int spatial_rank,
-                        std::vector<int64_t>* spatial) {
+template <typename Context>
+Status ReadPerDimension(Context* context, const char* name, TensorFormat format,
+                        int spatial_rank, std::vector<int64_t>* spatial) {
   std::vector<int64> values;
   TF_RETURN_IF_ERROR(context->GetAttr(name, &values));
   const size_t rank = spatial_rank + 2;
@@ -102,17 +103,19 @@ Status ReadPerDimension(OpKernelConstruction* context, const char* name,
   return Status();
 }
 
-Status ReadPadding(OpKernelConstruction* context, TensorFormat format,
-                   int spatial_rank, ConvProblem* problem) {
+template <typename Context>
+Status ReadPadding(Context* context, TensorFormat format, int spatial_rank,
+                   ConvProblem* problem) {
+  string name;
+  TF_RETURN_IF_ERROR(context->GetAttr("padding", &name));
   Padding padding;
-  TF_RETURN_IF_ERROR(context->GetAttr("padding", &padding));
+  TF_RETURN_IF_ERROR(GetPaddingFromString(name, &padding));
   std::vector<int64> values;
-  if (context->HasAttr("explicit_paddings")) {
-    TF_RETURN_IF_ERROR(context->GetAttr("explicit_paddings", &values));
-  } else if (context->HasAttr("padding_list")) {
-    // Of what Grappler fuses with padding in 3-D, still called VALID.
-    TF_RETURN_IF_ERROR(context->GetAttr("padding_list", &values));
-    if (padding == VALID && !values.empty()) padding = EXPLICIT;
+  if (!context->GetAttr("explicit_paddings", &values).ok() &&
+      context->GetAttr("padding_list", &values).ok() && padding == VALID &&
+      !values.empty()) {
+    // What Grappler fuses with padding in 3-D is still called VALID.
+    padding = EXPLICIT;
   }
   problem->padding = padding == VALID  ? grouped_conv::Padding::kValid
                      : padding == SAME ? grouped_conv::Padding::kSame
@@ -129,16 +132,16 @@ Status ReadPadding(OpKernelConstruction* context, TensorFormat format,
 
 }  // namespace
 
-Status ReadConvAttributes(OpKernelConstruction* context, int spatial_rank,
+template <typename Context>
+Status ReadConvAttributes(Context* context, int spatial_rank,
                           ConvProblem* problem) {
   TensorFormat format = FORMAT_NHWC;
+  string name;
   // The first forms of the 3-D gradients have no data_format.
-  if (context->HasAttr("data_format")) {
-    string name;
-    TF_RETURN_IF_ERROR(context->GetAttr("data_format", &name));
-    if (!FormatFromString(name, &format)) {
-      return errors::InvalidArgument("Invalid data_format: ", name);
-    }
+  if (context->GetAttr("data_format", &name).ok() &&
+      (!FormatFromString(name, &format) ||
+       (format != FORMAT_NHWC && format != FORMAT_NCHW))) {
+    return errors::InvalidArgument("data_format cannot be ", name);
   }
   problem->layout = format == FORMAT_NHWC
                         ? grouped_conv::Layout::kChannelsLast
@@ -151,6 +154,10 @@ Status ReadConvAttributes(OpKernelConstruction* context, int spatial_rank,
   std::string error;
   return ToStatus(grouped_conv::CheckAttributes(*problem, &error), error);
 }
+
+template Status ReadConvAttributes(OpKernelConstruction*, int, ConvProblem*);
+template Status ReadConvAttributes(shape_inference::InferenceContext*, int,
+                                   ConvProblem*);
 
 std::vector<int64_t> Sizes(const TensorShape& shape) {
   const auto sizes = shape.dim_sizes();
@@ -184,10 +191,10 @@ Status CheckConvolution(const ConvProblem& problem, ConvGeometry* geometry) {
 }
 
 Status CheckOutBackprop(const ConvGeometry& geometry,
-                        const Tensor& out_backprop) {
+                        const std::vector<int64_t>& shape) {
   std::string error;
-  const bool ok = grouped_conv::CheckOutputShape(
-      geometry, Sizes(out_backprop.shape()), "out_backprop", &error);
+  const bool ok =
+      grouped_conv::CheckOutputShape(geometry, shape, "out_backprop", &error);
   return ToStatus(ok, error);
 }
 

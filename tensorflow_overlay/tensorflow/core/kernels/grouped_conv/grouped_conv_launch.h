@@ -35,7 +35,9 @@ limitations under the License.
 namespace tensorflow {
 
 // Fills all of `problem` that attributes of the op say: all but the shapes.
-Status ReadConvAttributes(OpKernelConstruction* context, int spatial_rank,
+// Context is OpKernelConstruction or shape_inference::InferenceContext.
+template <typename Context>
+Status ReadConvAttributes(Context* context, int spatial_rank,
                           grouped_conv::ConvProblem* problem);
 
 std::vector<int64_t> Sizes(const TensorShape& shape);
@@ -49,7 +51,7 @@ Status ReadSizes(const Tensor& tensor, const char* name,
 Status CheckConvolution(const grouped_conv::ConvProblem& problem,
                         grouped_conv::ConvGeometry* geometry);
 Status CheckOutBackprop(const grouped_conv::ConvGeometry& geometry,
-                        const Tensor& out_backprop);
+                        const std::vector<int64_t>& shape);
 
 // The type with which the algorithms read elements of T, which may be
 // bfloat16, Eigen::half, float, double or int32.

@@ -17,6 +17,8 @@ limitations under the License.
 // gradients, and what Grappler fuses. Dense convolutions stay with the stock
 // kernels, wherever these have an implementation.
 
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv_ops.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -299,7 +301,7 @@ class InputGradientOp : public ConvOp {
                                  &problem->input_shape));
     problem->filter_shape = Sizes(context->input(1).shape());
     TF_RETURN_IF_ERROR(CheckConvolution(*problem, geometry));
-    return CheckOutBackprop(*geometry, context->input(2));
+    return CheckOutBackprop(*geometry, Sizes(context->input(2).shape()));
   }
 
   Status Run(OpKernelContext* context, const ConvProblem& problem,
@@ -326,7 +328,7 @@ class FilterGradientOp : public ConvOp {
     TF_RETURN_IF_ERROR(ReadSizes(context->input(1), problem->filter_name,
                                  &problem->filter_shape));
     TF_RETURN_IF_ERROR(CheckConvolution(*problem, geometry));
-    return CheckOutBackprop(*geometry, context->input(2));
+    return CheckOutBackprop(*geometry, Sizes(context->input(2).shape()));
   }
 
   Status Run(OpKernelContext* context, const ConvProblem& problem,
@@ -398,7 +400,8 @@ std::vector<KernelOverride> Overrides() {
   return all;
 }
 
-const bool registered = (RegisterAboveStock(Overrides()), true);
-
 }  // namespace
+
+Status RegisterGroupedConvKernels() { return RegisterAboveStock(Overrides()); }
+
 }  // namespace tensorflow

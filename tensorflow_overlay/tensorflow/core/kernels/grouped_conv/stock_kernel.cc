@@ -24,7 +24,6 @@ limitations under the License.
 #include "tensorflow/core/framework/kernel_def_util.h"
 #include "tensorflow/core/lib/core/errors.h"
 #include "tensorflow/core/lib/strings/strcat.h"
-#include "tensorflow/core/platform/logging.h"
 #include "tensorflow/core/platform/mutex.h"
 
 namespace tensorflow {
@@ -114,13 +113,8 @@ Status CheckRegistry(const std::vector<KernelOverride>& overrides) {
 
 }  // namespace
 
-void RegisterAboveStock(const std::vector<KernelOverride>& overrides) {
-  const Status status = CheckRegistry(overrides);
-  if (!status.ok()) {
-    LOG(ERROR) << "Grouped convolution is not available on the CPU: "
-               << status.ToString();
-    return;
-  }
+Status RegisterAboveStock(const std::vector<KernelOverride>& overrides) {
+  TF_RETURN_IF_ERROR(CheckRegistry(overrides));
   for (const KernelOverride& override : overrides) {
     // The registrar only registers: it can go when that is done.
     kernel_factory::OpKernelRegistrar(KernelDefBuilder(override.op)
@@ -132,6 +126,7 @@ void RegisterAboveStock(const std::vector<KernelOverride>& overrides) {
                                       strings::StrCat("Grouped", override.op),
                                       override.create);
   }
+  return Status();
 }
 
 Status MakeStockKernel(OpKernelConstruction* context,

@@ -37,10 +37,10 @@ struct KernelOverride {
 };
 
 // Registers `overrides` with a priority above the stock kernels'. Registers
-// none, and logs why, where their stock kernels could not be called. Works both
+// none, and says why, where their stock kernels could not be called. Works both
 // in a library that TensorFlow loads and in TensorFlow's own static
 // initializers, which may run before those of the stock kernels.
-void RegisterAboveStock(const std::vector<KernelOverride>& overrides);
+Status RegisterAboveStock(const std::vector<KernelOverride>& overrides);
 
 // Makes the kernel that would run the op of `context` without the override.
 Status MakeStockKernel(OpKernelConstruction* context,

@@ -1,0 +1,208 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+#include "tensorflow/core/kernels/grouped_conv/shape_functions.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensorflow/core/framework/op.h"
+#include "tensorflow/core/framework/op_def_builder.h"
+#include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/framework/tensor.h"
+#include "tensorflow/core/kernels/grouped_conv/geometry.h"
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv_launch.h"
+#include "tensorflow/core/lib/core/errors.h"
+#include "tensorflow/core/lib/core/status.h"
+
+namespace tensorflow {
+namespace {
+
+using grouped_conv::ConvGeometry;
+using grouped_conv::ConvProblem;
+using grouped_conv::Dimension;
+using shape_inference::DimensionHandle;
+using shape_inference::InferenceContext;
+using shape_inference::ShapeHandle;
+using Shape = std::vector<int64_t>;
+
+constexpr int kInput = 0;
+constexpr int kFilter = 1;
+constexpr int kOutBackprop = 2;
+constexpr int kNone = -1;
+
+struct ConvOp {
+  const char* name;
+  int spatial_rank;
+  bool gradient;  // Has an out_backprop.
+  int sizes;      // The argument that states a shape, not has it.
+};
+
+// Not all of them are in every release.
+constexpr ConvOp kOps[] = {
+    {"Conv2D", 2, false, kNone},
+    {"Conv3D", 3, false, kNone},
+    {"_FusedConv2D", 2, false, kNone},
+    {"_FusedConv3D", 3, false, kNone},
+    {"Conv2DBackpropInput", 2, true, kInput},
+    {"Conv2DBackpropFilter", 2, true, kFilter},
+    {"Conv3DBackpropInput", 3, true, kNone},
+    {"Conv3DBackpropFilter", 3, true, kNone},
+    {"Conv3DBackpropInputV2", 3, true, kInput},
+    {"Conv3DBackpropFilterV2", 3, true, kFilter},
+    {"_MklNativeConv2D", 2, false, kNone},
+    {"_MklNativeConv3D", 3, false, kNone},
+    {"_MklNativeFusedConv2D", 2, false, kNone},
+    {"_MklNativeFusedConv3D", 3, false, kNone},
+    {"_MklNativeConv2DBackpropInput", 2, true, kInput},
+    {"_MklNativeConv2DBackpropFilter", 2, true, kFilter},
+    {"_MklNativeConv3DBackpropInputV2", 3, true, kInput},
+    {"_MklNativeConv3DBackpropFilterV2", 3, true, kFilter},
+};
+
+// Reads the shape that an argument has or states, with -1 for each size that
+// the graph does not know; it is empty if not even its rank is known.
+Status ReadShape(const ConvOp& op, int argument, const char* name,
+                 InferenceContext* c, Shape* shape) {
+  const size_t rank = op.spatial_rank + 2;
+  if (argument == op.sizes) {
+    const Tensor* const tensor = c->input_tensor(argument);
+    if (tensor == nullptr) return Status();
+    TF_RETURN_IF_ERROR(ReadSizes(*tensor, name, shape));
+    std::string error;
+    if (!grouped_conv::CheckShape(name, *shape, &error)) {
+      return errors::InvalidArgument(error);
+    }
+  } else {
+    const ShapeHandle known = c->input(argument);
+    if (!c->RankKnown(known)) return Status();
+    for (int i = 0; i < c->Rank(known); ++i) {
+      shape->push_back(c->Value(c->Dim(known, i)));
+    }
+  }
+  if (shape->size() != rank) {
+    return errors::InvalidArgument(name, " must have rank ", rank,
+                                   " but has rank ", shape->size());
+  }
+  return Status();
+}
+
+bool IsKnown(const Shape& shape) {
+  return !shape.empty() && std::count(shape.begin(), shape.end(), -1) == 0;
+}
+
+// Returns an error if an argument is known to have no channels, which only
+// kernels cope with.
+Status CheckChannels(const Shape& shape, int index, const char* name) {
+  if (shape.empty() || shape[index] != 0) return Status();
+  return errors::InvalidArgument(name, " must have channels in a graph, but ",
+                                 "size ", index, " of its shape is 0");
+}
+
+// Sets the shape of a forward op's output. (That of the stock Conv3D is wrong
+// for some dilations.)
+Status InferOutput(const ConvProblem& problem, InferenceContext* c) {
+  const Shape& input = problem.input_shape;
+  const Shape& filter = problem.filter_shape;
+  const int rank = static_cast<int>(problem.strides.size()) + 2;
+  const bool channels_last =
+      problem.layout == grouped_conv::Layout::kChannelsLast;
+  std::vector<DimensionHandle> sizes;
+  // One of its own for each: nothing says that they are equal.
+  for (int i = 0; i < rank; ++i) sizes.push_back(c->UnknownDim());
+  if (!input.empty()) sizes[0] = c->Dim(c->input(kInput), 0);
+  if (!filter.empty()) {
+    sizes[channels_last ? rank - 1 : 1] = c->Dim(c->input(kFilter), rank - 1);
+  }
+  for (int i = 0; i < rank - 2 && !input.empty() && !filter.empty(); ++i) {
+    const int place = i + (channels_last ? 1 : 2);
+    Dimension dimension;
+    dimension.input = input[place];
+    dimension.filter = filter[i];
+    if (dimension.input == -1 || dimension.filter == -1) continue;
+    std::string error;
+    if (!MakeDimension(problem, i, &dimension, &error)) {
+      return errors::InvalidArgument(error);
+    }
+    sizes[place] = c->MakeDim(dimension.output);
+  }
+  c->set_output(0, c->MakeShape(sizes));
+  return Status();
+}
+
+Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
+                  InferenceContext* c) {
+  // Of quantized convolutions, which no kernel here computes.
+  string format;
+  if (c->GetAttr("data_format", &format).ok() && format == "NCHW_VECT_C") {
+    return stock(c);
+  }
+  ConvProblem problem;
+  TF_RETURN_IF_ERROR(ReadConvAttributes(c, op.spatial_rank, &problem));
+  if (op.sizes == kInput) problem.input_name = "input_sizes";
+  if (op.sizes == kFilter) problem.filter_name = "filter_sizes";
+  Shape& input = problem.input_shape;
+  Shape& filter = problem.filter_shape;
+  TF_RETURN_IF_ERROR(ReadShape(op, kInput, problem.input_name, c, &input));
+  TF_RETURN_IF_ERROR(ReadShape(op, kFilter, problem.filter_name, c, &filter));
+  const bool channels_last =
+      problem.layout == grouped_conv::Layout::kChannelsLast;
+  const int channels = channels_last ? op.spatial_rank + 1 : 1;
+  TF_RETURN_IF_ERROR(CheckChannels(input, channels, problem.input_name));
+  TF_RETURN_IF_ERROR(
+      CheckChannels(filter, op.spatial_rank, problem.filter_name));
+
+  if (IsKnown(input) && IsKnown(filter)) {
+    ConvGeometry geometry;
+    TF_RETURN_IF_ERROR(CheckConvolution(problem, &geometry));
+    if (op.gradient) {
+      Shape out_backprop;
+      TF_RETURN_IF_ERROR(
+          ReadShape(op, kOutBackprop, "out_backprop", c, &out_backprop));
+      if (IsKnown(out_backprop)) {
+        TF_RETURN_IF_ERROR(CheckOutBackprop(geometry, out_backprop));
+      }
+    }
+  } else if (!input.empty() && !filter.empty() && input[channels] != -1 &&
+             filter[op.spatial_rank] != -1) {
+    // Any number of groups divides 0.
+    const int64_t output_channels = std::max<int64_t>(filter.back(), 0);
+    int64_t groups;
+    std::string error;
+    if (!MakeGroups(problem, input[channels], filter[op.spatial_rank],
+                    output_channels, &groups, &error)) {
+      return errors::InvalidArgument(error);
+    }
+  }
+  return op.gradient ? stock(c) : InferOutput(problem, c);
+}
+
+}  // namespace
+
+void CheckShapesInGraphs() {
+  for (const ConvOp& op : kOps) {
+    const OpRegistrationData* const data =
+        OpRegistry::Global()->LookUp(op.name);
+    if (data == nullptr) continue;
+    const OpShapeInferenceFn stock = data->shape_inference_fn;
+    // The registry made it; it only hands it out for reading.
+    const_cast<OpRegistrationData*>(data)->shape_inference_fn =
+        [op, stock](InferenceContext* c) { return InferShape(op, stock, c); };
+  }
+}
+
+}  // namespace tensorflow
