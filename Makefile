@@ -1,10 +1,12 @@
 # The front door. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help wheel reproduce test demo bench lint format clean checkout refresh verify rebase pr
+.PHONY: help wheel reproduce test fuzz demo bench lint format clean checkout refresh verify rebase pr
 
 # Which of the pinned releases a target is for.
 export DIST TF PYTHON_VERSION KERAS
+# What to fuzz.
+export SEED CASES CASE PROBLEM
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
@@ -14,6 +16,9 @@ wheel: ## Build the wheel into dist/ (DIST=tensorflow, TF=<version>, PYTHON_VERS
 
 test: ## Run all tests
 	@ci/run_tests
+
+fuzz: ## Fuzz the kernels and the ops (SEED=<n>, CASES=<n>; CASE=<n> or PROBLEM=<string>: repeat one)
+	@ci/run_fuzz
 
 reproduce: ## Rebuild a wheel from nothing and say whether it is the same (WHEEL=<file>)
 	@python3 -B ci/reproduce.py '$(WHEEL)'

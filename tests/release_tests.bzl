@@ -103,8 +103,16 @@ def release_tests(name, stock, environments, own_keras, peers):
                 release + "wheel.whl": "REBUILT_WHEEL",
             },
         ),
+        "graph_shapes_test": dict(path = [release + "installed"]),
     }
     for suffix, env in environments.items():
+        tests["fuzz_test" + suffix] = dict(
+            args = ["--cases=400"],
+            data = ["conv_cases.py"],
+            env = env,
+            main = "fuzz_ops.py",
+            path = [release + "installed"],
+        )
         tests["stock_identity_test" + suffix] = dict(
             data = ["dense_outputs.py"],
             env = env,
@@ -115,6 +123,7 @@ def release_tests(name, stock, environments, own_keras, peers):
             main = "stock_identity_test.py",
         )
     if own_keras:
+        tests["distribute_test"] = dict(path = [release + "installed"])
         for peer in peers:
             tests["interop_test_with_" + peer] = dict(
                 data = ["exchanged_models.py"],

@@ -81,10 +81,14 @@ void Failure::operator=(const Message& message) const {
 }  // namespace internal
 }  // namespace testing
 
-int main() {
+int main(int argc, char** argv) {
   using testing::internal::Tests;
+  // Of GoogleTest's filters, the name of one test.
+  const std::string filter = argc > 1 ? argv[1] : "";
   int failed = 0;
   for (auto& test : Tests()) {
+    const std::string name = test.suite + "." + test.name;
+    if (!filter.empty() && filter != "--gtest_filter=" + name) continue;
     testing::internal::running = &test;
     std::fprintf(stderr, "[ RUN  ] %s.%s\n", test.suite.c_str(),
                  test.name.c_str());

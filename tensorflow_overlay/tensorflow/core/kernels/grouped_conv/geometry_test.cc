@@ -16,6 +16,7 @@ limitations under the License.
 #include "tensorflow/core/kernels/grouped_conv/geometry.h"
 
 #include <limits>
+#include <random>
 
 #include "tensorflow/core/kernels/grouped_conv/problem_string.h"
 #include "tensorflow/core/platform/test.h"
@@ -197,6 +198,69 @@ TEST(GeometryTest, LargestWindowDoesNotOverflow) {
   EXPECT_EQ(geometry.dim[1].output, 1);
   EXPECT_EQ(geometry.dim[1].pad_before + geometry.dim[1].pad_after,
             (large - 1) * large + 1 - 5);
+}
+
+// With sanitizers, also that no check computes anything that overflows.
+TEST(GeometryTest, AnyProblemIsRefusedOrHasSizesThatFit) {
+  std::mt19937_64 random(1);
+  const auto pick = [&random](const std::vector<int64_t>& values) {
+    return values[random() % values.size()];
+  };
+  const int64_t large = std::numeric_limits<int32_t>::max();
+  const std::vector<int64_t> any = {0,
+                                    1,
+                                    1,
+                                    2,
+                                    3,
+                                    4,
+                                    6,
+                                    12,
+                                    1 << 16,
+                                    large,
+                                    -1,
+                                    large + 1,
+                                    std::numeric_limits<int64_t>::min(),
+                                    std::numeric_limits<int64_t>::max()};
+  // Of some problems nothing is out of range, or none would be accepted.
+  const std::vector<int64_t> legal(any.begin(), any.begin() + 10);
+  int accepted = 0;
+  for (int i = 0; i < 20000; ++i) {
+    const std::vector<int64_t>& values = i % 4 ? legal : any;
+    const auto some = [&](size_t count) {
+      std::vector<int64_t> result(random() % 16 ? count : random() % 7);
+      for (int64_t& value : result) value = pick(values);
+      return result;
+    };
+    const size_t rank = 2 + random() % 2;
+    ConvProblem problem;
+    problem.input_shape = some(rank + 2);
+    problem.filter_shape = some(rank + 2);
+    problem.strides = some(rank);
+    problem.dilations = some(rank);
+    problem.padding = static_cast<Padding>(random() % 3);
+    problem.explicit_paddings = some(2 * rank);
+    problem.layout = static_cast<Layout>(random() % 2);
+    ConvGeometry g;
+    std::string error;
+    if (!MakeGeometry(problem, &g, &error)) {
+      EXPECT_FALSE(error.empty());
+      continue;
+    }
+    ++accepted;
+    for (const int64_t size :
+         {g.groups - 1, g.input_size(), g.filter_size(), g.output_size()}) {
+      EXPECT_GE(size, 0);
+    }
+    EXPECT_EQ(g.input_channels % g.groups, 0);
+    EXPECT_EQ(g.output_channels % g.groups, 0);
+    for (const Dimension& dim : g.dim) {
+      // The last window starts within the padded input.
+      EXPECT_TRUE(dim.output == 0 ||
+                  (dim.output - 1) * dim.stride <
+                      dim.pad_before + dim.input + dim.pad_after);
+    }
+  }
+  EXPECT_GT(accepted, 100);
 }
 
 TEST(GeometryTest, ChecksOutputShape) {

@@ -17,13 +17,16 @@ limitations under the License.
 // with the kernels of each instruction set that the machine has.
 //   GROUPED_CONV_PROBLEM=<problem string>  tests that problem alone
 //   GROUPED_CONV_CASES, GROUPED_CONV_SEED  how many random problems, and which
+// A problem string repeats all that happened: data follow from it.
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
 
+#include <signal.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
@@ -321,7 +324,26 @@ void TestType(const ConvGeometry& geometry, const char* type,
   TestFilterGradient<T>(geometry, type, problem, random);
 }
 
-void TestProblem(const std::string& text, std::mt19937* random) {
+// What is said when a signal ends the process, and who else handles signals.
+char running[1024] = "";
+struct sigaction handler_before[NSIG];
+
+void TellProblem(int signal) {
+  const ssize_t written = write(STDERR_FILENO, running, std::strlen(running));
+  static_cast<void>(written);
+  // Whatever raised it raises it again for the handler before.
+  sigaction(signal, &handler_before[signal], nullptr);
+}
+
+void TellProblemOnSignals() {
+  struct sigaction action = {};
+  action.sa_handler = TellProblem;
+  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
+    sigaction(signal, &action, &handler_before[signal]);
+  }
+}
+
+void TestProblem(const std::string& text) {
   ConvProblem problem;
   ConvGeometry geometry;
   std::string error;
@@ -330,11 +352,15 @@ void TestProblem(const std::string& text, std::mt19937* random) {
       << text << ": " << error;
   const std::string what =
       text + " with " + std::getenv("TF_GROUPED_CONV_ISA") + " kernels";
-  TestType<float>(geometry, "float", what, random);
-  TestType<double>(geometry, "double", what, random);
-  TestType<Half>(geometry, "half", what, random);
-  TestType<BFloat16>(geometry, "bfloat16", what, random);
-  TestType<int32_t>(geometry, "int32", what, random);
+  std::snprintf(running, sizeof(running), "Died of %s\n", what.c_str());
+  std::seed_seq seed(text.begin(), text.end());
+  std::mt19937 random(seed);
+  TestType<float>(geometry, "float", what, &random);
+  TestType<double>(geometry, "double", what, &random);
+  TestType<Half>(geometry, "half", what, &random);
+  TestType<BFloat16>(geometry, "bfloat16", what, &random);
+  TestType<int32_t>(geometry, "int32", what, &random);
+  running[0] = 0;
 }
 
 // A random problem of about `work` multiplications or fewer.
@@ -395,23 +421,21 @@ void ForEachInstructionSet(const F& test) {
 }
 
 TEST(GroupedConvTest, RandomProblems) {
+  TellProblemOnSignals();
+  if (const char* const problem = std::getenv("GROUPED_CONV_PROBLEM")) {
+    ForEachInstructionSet([&] { TestProblem(problem); });
+    return;
+  }
   const int64_t seed = FromEnvironment("GROUPED_CONV_SEED", 1);
-  std::mt19937 random(static_cast<unsigned>(seed));
-  const char* const problem = std::getenv("GROUPED_CONV_PROBLEM");
   const int64_t cases = FromEnvironment("GROUPED_CONV_CASES", 100);
-  ForEachInstructionSet([&] {
-    if (problem != nullptr) {
-      TestProblem(problem, &random);
-      return;
-    }
-    for (int64_t i = 0; i < cases; ++i) {
-      TestProblem(RandomProblem(200000, &random), &random);
-    }
-  });
+  std::mt19937 random(static_cast<unsigned>(seed));
+  for (int64_t i = 0; i < cases; ++i) {
+    const std::string problem = RandomProblem(200000, &random);
+    ForEachInstructionSet([&] { TestProblem(problem); });
+  }
 }
 
 TEST(GroupedConvTest, ChosenProblems) {
-  std::mt19937 random(2);
   for (const char* problem :
        {// Empty input or filter: zeros, then the epilogue.
         "mb2ic0oc5ih4", "g4ic4oc8ih0ph1", "mb2ic0oc5ih4_cf",
@@ -433,7 +457,7 @@ TEST(GroupedConvTest, ChosenProblems) {
         "g20ic40oc20ih3iw5000kw2_cf", "ic2oc2ih1iw200000kh1kw2dw190000",
         // Strides beyond the window and the input.
         "mb2ic3oc5ih9kh3sh100sw4ph2", "g16ic32oc32ih4iw30kh1sw30"}) {
-    ForEachInstructionSet([&] { TestProblem(problem, &random); });
+    ForEachInstructionSet([&] { TestProblem(problem); });
   }
 }
 

@@ -1,0 +1,242 @@
+"""Fuzzes the convolution ops of the TensorFlow that it imports.
+
+  fuzz_ops.py [--seed N] [--cases N] [--case I]
+
+Each case is a small random convolution, forward or a gradient, of which, more
+often than not, something is spoilt: a shape, a size, an attribute. It must give
+what the definition of a convolution gives or, where that gives nothing, an
+error that names an argument. A case follows from the seed and its number alone,
+and runs in a child process, so that one that ends the process is told of like
+any other. Ends with the status 1 if a case fails.
+"""
+
+import argparse
+import math
+import multiprocessing
+import re
+import resource
+import sys
+import traceback
+
+import numpy as np
+from conv_cases import FIRST_FORMS, Case, Convolution
+
+TOLERANCE = {"bfloat16": 3e-2, "float16": 4e-3, "float32": 1e-4, "float64": 1e-11, "int32": 0}
+SECONDS = 60  # After which a case hangs.
+# What a child may allocate beyond what an imported TensorFlow has.
+MEMORY = 2 << 30
+NAMES = re.compile(
+    r"input|filter|out_backprop|output|args\[|strides?\b|dilations?\b|padding|data_format|[Ff]us|"
+    r"'args'|used for shape"
+)
+
+
+class Runner:
+    """Runs cases; it is made where TensorFlow may be imported."""
+
+    def __init__(self):
+        import tensorflow as tf
+        from tensorflow.core.framework import graph_pb2
+        from tensorflow.python.eager import context, execute
+        from tensorflow.python.framework import op_def_registry
+
+        self._tf = tf
+        self._graph_def = graph_pb2.GraphDef
+        self._context = context.context
+        self._execute = execute.execute
+        self._op_def = op_def_registry.get
+        with open("/proc/self/statm") as pages:
+            used = int(pages.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+
+    def complaint(self, case):
+        """Runs a case; returns what is wrong with its outcome, or None."""
+        random = np.random.RandomState(0)
+        values = {}
+        for name, shape in case.shapes.items():
+            if name.endswith("sizes"):
+                values[name] = shape
+            elif name == "args":
+                for i, arg in enumerate(shape):
+                    values["args%d" % i] = self._values(random, arg, case.dtype)
+            else:
+                values[name] = self._values(random, shape, case.dtype)
+        convolution = Convolution(case)
+        run = self._run_eagerly if case.mode == "eager" else self._run_graph
+        errors = self._tf.errors
+        try:
+            actual = run(case, values)
+        except (errors.InvalidArgumentError, errors.UnimplementedError, ValueError) as error:
+            message = str(error)
+            if convolution.error is None and not convolution.may_fail:
+                return "was refused: " + message
+            if not NAMES.search(message):
+                return "gave an error that names no argument: " + message
+            return None
+        except errors.ResourceExhaustedError as error:
+            return None if convolution.too_large else "wants memory: " + str(error)
+        if convolution.error is not None:
+            return "was accepted, but its %s is wrong" % convolution.error
+        if list(actual.shape) != convolution.result_shape:
+            return "has the shape %s, not %s" % (actual.shape, convolution.result_shape)
+        if convolution.too_large or actual.size == 0:
+            return None
+        return self._difference(actual, convolution.result(values), case.dtype)
+
+    def _values(self, random, shape, dtype):
+        numbers = random.randint(-9, 10, math.prod(shape))
+        if dtype != "int32":
+            # Of a batch normalization, the variance is one of them.
+            numbers = numbers / 32 + 0.5
+        # Reshaped last, as NumPy allocates some empty shapes as if they were not.
+        return numbers.astype(self._tf.as_dtype(dtype).as_numpy_dtype).reshape(shape)
+
+    def _difference(self, actual, expected, dtype):
+        actual = actual.astype(expected.dtype)
+        scale = max(1, np.abs(expected).max()) if expected.size else 1
+        # Negated, so that a NaN differs.
+        wrong = ~(np.abs(actual - expected) <= TOLERANCE[dtype] * scale)
+        if not wrong.any():
+            return None
+        place = tuple(int(index[0]) for index in np.nonzero(wrong))
+        return "is %s at %s, not %s" % (actual[place], place, expected[place])
+
+    def _attributes(self, case):
+        """Those that the op has."""
+        attributes = dict(case.attributes, T=self._tf.as_dtype(case.dtype).as_datatype_enum)
+        attributes["num_host_args"] = 0
+        if "args" in case.shapes:
+            count = len(case.shapes["args"])
+            attributes.update(num_args=count, TArgs=[attributes["T"]] * count)
+        known = {attribute.name: attribute.type for attribute in self._op_def(case.op).attr}
+        return {name: (known[name], attributes[name]) for name in attributes if name in known}
+
+    def _run_eagerly(self, case, values):
+        tf = self._tf
+        attributes = []
+        for name, (_, value) in self._attributes(case).items():
+            attributes += [name, value]
+        tensors = [
+            tf.constant(value, tf.int32) if isinstance(value, list) else tf.constant(value)
+            for value in values.values()
+        ]
+        (output,) = self._execute(
+            case.op.encode(), 1, inputs=tensors, attrs=tuple(attributes), ctx=self._context()
+        )
+        # NumPy allocates some empty shapes as if they were not.
+        return output.numpy() if math.prod(output.shape) else np.zeros(0).reshape(output.shape)
+
+    def _run_graph(self, case, values):
+        tf = self._tf
+        graph_def = self._graph_def()
+        if case.op in FIRST_FORMS:
+            graph_def.versions.producer = 9
+        node = graph_def.node.add(name="convolution", op=case.op, input=values)
+        for name, (kind, value) in self._attributes(case).items():
+            attribute = node.attr[name]
+            if kind == "type":
+                attribute.type = value
+            elif kind == "string":
+                attribute.s = value.encode()
+            elif kind == "int":
+                attribute.i = value
+            elif kind == "float":
+                attribute.f = value
+            elif kind == "list(int)":
+                attribute.list.i.extend(value)
+            elif kind == "list(type)":
+                attribute.list.type.extend(value)
+            else:
+                attribute.list.s.extend(text.encode() for text in value)
+        feed = {}
+        with tf.Graph().as_default() as graph:
+            inputs = {}
+            for name, value in values.items():
+                if isinstance(value, list) and case.mode != "unknown":
+                    inputs[name] = tf.constant(value, tf.int32)
+                    continue
+                value = np.array(value, np.int32) if isinstance(value, list) else value
+                inputs[name] = tf.compat.v1.placeholder(value.dtype, case.known_shape(value.shape))
+                feed[inputs[name]] = value
+            (fetch,) = tf.graph_util.import_graph_def(graph_def, inputs, ["convolution:0"], name="")
+            with tf.compat.v1.Session(graph=graph) as session:
+                output = session.run(fetch, feed)
+        if not fetch.shape.is_compatible_with(output.shape):
+            raise AssertionError("%s, where the graph expects %s" % (output.shape, fetch.shape))
+        return output
+
+
+def serve(connection, seed):
+    """What a child does: runs each case that it is sent the number of, until None."""
+    runner = Runner()
+    connection.send("ready")
+    for number in iter(connection.recv, None):
+        try:
+            complaint = runner.complaint(Case(seed, number))
+        except Exception:
+            complaint = traceback.format_exc()
+        connection.send(complaint)
+
+
+class Child:
+    """A process that runs cases."""
+
+    def __init__(self, seed):
+        # Forked while no TensorFlow is imported, whose threads would be lost.
+        fork = multiprocessing.get_context("fork")
+        self._connection, childs = fork.Pipe()
+        self._process = fork.Process(target=serve, args=(childs, seed), daemon=True)
+        self._process.start()
+        childs.close()
+        self._connection.recv()
+
+    def complaint(self, number):
+        """Runs a case; returns what is wrong, or None, and whether the child lives on."""
+        self._connection.send(number)
+        if not self._connection.poll(SECONDS):
+            self._process.kill()
+            return "hangs", False
+        try:
+            return self._connection.recv(), True
+        except EOFError:
+            self._process.join()
+            return "ends the process, with status %d" % self._process.exitcode, False
+
+    def end(self):
+        self._connection.send(None)
+        self._process.join()
+
+
+def fuzz(seed, numbers):
+    """Yields each failed case: its number and what is wrong."""
+    child = None
+    for number in numbers:
+        child = child or Child(seed)
+        complaint, lives = child.complaint(number)
+        if complaint is not None:
+            yield number, complaint
+        if not lives:
+            child = None
+    if child is not None:
+        child.end()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cases", type=int, default=10000)
+    parser.add_argument("--case", type=int, help="number of the one to run")
+    arguments = parser.parse_args()
+    numbers = range(arguments.cases) if arguments.case is None else [arguments.case]
+    failed = 0
+    for number, complaint in fuzz(arguments.seed, numbers):
+        failed += 1
+        case = Case(arguments.seed, number)
+        print("FAILED, seed %d, case %d: %s" % (arguments.seed, number, case))
+        print("  " + complaint, flush=True)
+    print("%d cases of seed %d, %d failed" % (len(numbers), arguments.seed, failed))
+    return failed > 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
