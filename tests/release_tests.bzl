@@ -65,16 +65,6 @@ def release_tests(name, stock, environments, own_keras, peers):
             # A Bazel in a sandbox would have no sandbox for its own actions.
             tags = ["local"],
         ),
-        "reproduce_test": dict(
-            data = _WORKSPACE,
-            file_env = {
-                "//:WORKSPACE": "WORKSPACE",
-                official + "official.txt": "OFFICIAL_NAME",
-                release + "wheel.whl": "REBUILT_WHEEL",
-            },
-            # As build_test.
-            tags = ["local"],
-        ),
         "sbom_test": dict(
             data = [release + "patches"],
             file_env = {
@@ -84,17 +74,6 @@ def release_tests(name, stock, environments, own_keras, peers):
                 release + "patches/series": "SERIES",
                 release + "wheel.whl": "REBUILT_WHEEL",
             },
-        ),
-        "shared_build_test": dict(
-            data = _WORKSPACE,
-            file_env = {
-                "//:WORKSPACE": "WORKSPACE",
-                official + "official.txt": "OFFICIAL_NAME",
-                release + "wheel.name.txt": "REBUILT_NAME",
-                release + "wheel.whl": "REBUILT_WHEEL",
-            },
-            # As build_test.
-            tags = ["local"],
         ),
         "install_test": dict(
             file_env = {
@@ -168,6 +147,27 @@ def tool_tests(name, release, stock):
             file_env = {
                 "//:WORKSPACE": "WORKSPACE",
                 official + "official.txt": "OFFICIAL_NAME",
+            },
+            # As build_test.
+            tags = ["local"],
+        ),
+        "reproduce_test": dict(
+            data = _WORKSPACE,
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                official + "official.txt": "OFFICIAL_NAME",
+                release + "wheel.whl": "REBUILT_WHEEL",
+            },
+            # As build_test.
+            tags = ["local"],
+        ),
+        "shared_build_test": dict(
+            data = _WORKSPACE,
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                official + "official.txt": "OFFICIAL_NAME",
+                release + "wheel.name.txt": "REBUILT_NAME",
+                release + "wheel.whl": "REBUILT_WHEEL",
             },
             # As build_test.
             tags = ["local"],
