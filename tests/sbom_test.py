@@ -78,7 +78,7 @@ class BillOfMaterialsTest(absltest.TestCase):
         self.assertIn(" -Wl,--no-undefined ", self.properties(LIBRARY)["build:flags"])
         for name in self.components:
             if name.endswith(".cc"):
-                self.assertRegex(self.properties(name)["build:flags"], r" -O2 .* -fPIC .* -std=c")
+                self.assertRegex(self.properties(name)["build:flags"], r" -O2 .* -fPIC .*-std=c")
 
     def test_tells_nothing_of_when_and_where(self):
         self.assertNotIn("timestamp", self.bill["metadata"])
