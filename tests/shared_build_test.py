@@ -108,7 +108,7 @@ class Server:
     def start(self):
         with (self.folder / "log").open("a") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-        for _ in range(600):
+        for _ in range(1800):
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
                 return
             if self.process.poll() is not None:
