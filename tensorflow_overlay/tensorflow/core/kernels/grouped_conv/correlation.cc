@@ -103,7 +103,7 @@ class CorrelationTask {
         first_row_(first_row),
         rows_(std::min(pass.rows_per_task, pass.rows - first_row)),
         w_(scratch->Take<S>(units_ * pass.unit_size())),
-        x_(pass, tensors.x, set, scratch),
+        x_(pass, tensors.x, set, /*most=*/1, scratch),
         products_(scratch->Take<Product<S>>(pass.chunks.largest().rows *
                                             pass.chunks.largest().taps)),
         sums_(scratch->Take<S>(pass.chunks.count() > 1

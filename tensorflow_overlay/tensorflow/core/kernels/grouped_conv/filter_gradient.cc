@@ -27,9 +27,43 @@ namespace {
 // Into so many tasks the pass is divided, or a few more or less. It does not
 // depend on the number of threads, so that sums do not either.
 constexpr int64_t kTasks = 16;
-// As many positions of out are summed, if they are in one plane, before sums go
-// back to memory.
-constexpr int64_t kPositions = 64;
+// So many rows of out are summed, before sums go back to memory: of scalars, as
+// have some positions; of vectors, which take all of the bandwidth, as leave a
+// unit's x and w in the first level's cache.
+constexpr int64_t kPositions = 112;
+constexpr int64_t kUnitBytes = 1 << 15;
+
+// Memory to fetch into the cache, little by little.
+class Fetcher {
+ public:
+  // Some bytes of each of some pixels, which are `pitch` bytes apart.
+  void Start(const void* first, int64_t bytes, int64_t pitch, int64_t pixels) {
+    const bool all = bytes == pitch;
+    first_ = static_cast<const char*>(first);
+    step_ = all ? kCacheLine : pitch;
+    in_column_ = all ? CeilDiv(bytes * pixels, kCacheLine) : pixels;
+    count_ = all ? in_column_ : CeilDiv(bytes, kCacheLine) * pixels;
+    done_ = 0;
+  }
+  // What to fetch until `part` of `whole` is computed.
+  CacheLines Take(int64_t part, int64_t whole) {
+    if (done_ >= count_) return {nullptr, 0, 0};
+    const int64_t place = done_ % in_column_;
+    const int64_t count =
+        std::min(count_ * part / whole - done_, in_column_ - place);
+    const char* const first =
+        first_ + done_ / in_column_ * kCacheLine + place * step_;
+    done_ += count;
+    return {first, step_, count};
+  }
+
+ private:
+  const char* first_ = nullptr;
+  int64_t step_ = 0;
+  int64_t in_column_ = 0;  // Lines `step_` apart, before those beside them.
+  int64_t count_ = 0;
+  int64_t done_ = 0;
+};
 
 // A task sums a chunk of the filter of a set of units, over a slice of the
 // rows.
@@ -45,11 +79,18 @@ struct FilterGradientPass : Pass<T> {
   // The units' sums are [units][rows][taps][channels of x][part].
   void SumSlice(const Chunk& chunk, int64_t set, int64_t slice, const T* input,
                 const T* gradient, Scratch* scratch, S* sums) const;
-  void StoreSet(const Chunk& chunk, int64_t set, const S* sums,
-                T* filter) const;
+  void StoreUnit(const Chunk& chunk, const Unit& unit, const S* sums,
+                 T* filter) const;
 
-  int64_t rows_at_once;
+  // Has `fetcher` fetch what a set reads of `count` rows from `row` on, of a
+  // tensor with rows of so many pixels.
+  void FetchRows(const T* tensor, const Steps& steps, int64_t pixels,
+                 int64_t channels, int64_t row, int64_t count, int64_t set,
+                 Fetcher* fetcher) const;
+
+  int64_t rows_at_once;  // Less than a plane has, or some planes.
   int64_t slices;
+  bool fetch_ahead;
 };
 
 template <typename T>
@@ -61,10 +102,26 @@ void FilterGradientPass<T>::Divide() {
   const int64_t row_bytes = std::max<int64_t>(this->x_row_bytes, 1);
   const int64_t width_bytes = this->width * position_bytes;
   rows_at_once = std::max<int64_t>(
-      1, std::min({CeilDiv(kPositions, this->width), g.dim[1].output,
-                   kSumBytes / width_bytes, kRowBytes / row_bytes / chunk_rows,
-                   kListSize / chunk_rows}));
-  this->slots = chunk_rows * rows_at_once;
+      1,
+      std::min({this->form.groups_per_block() < this->form.lanes
+                    ? kPositions / this->width
+                    : kUnitBytes / (row_bytes + width_bytes),
+                this->rows, kSumBytes / width_bytes,
+                kRowBytes / row_bytes / chunk_rows, kListSize / chunk_rows}));
+  const Dimension& height = g.dim[1];
+  if (rows_at_once > height.output) {
+    rows_at_once -= rows_at_once % height.output;
+  } else {
+    rows_at_once = CeilDiv(height.output, CeilDiv(height.output, rows_at_once));
+  }
+  const int64_t planes = CeilDiv(rows_at_once, height.output);
+  const int64_t plane_rows =
+      std::min(std::max<int64_t>(height.input, 1),
+               (rows_at_once / planes - 1) * height.stride +
+                   (height.filter - 1) * height.dilation + 1);
+  this->slots =
+      std::min(chunk_rows * rows_at_once,
+               planes * plane_rows * std::min(chunk_rows, g.dim[0].filter));
 
   this->units_per_set = 1;
   if (this->chunks.count() == 1 && this->parts == 1) {
@@ -79,7 +136,9 @@ void FilterGradientPass<T>::Divide() {
                      kSharedRowBytes / (this->slots * row_bytes),
                      kSumBytes / (rows_at_once * width_bytes)}));
   }
-  this->SetPrefetch();
+  this->prefetch = false;  // In its own way.
+  fetch_ahead =
+      g.layout == Layout::kChannelsLast && this->width == g.dim[2].output;
   const int64_t sets = this->chunks.count() * this->sets();
   slices = std::max<int64_t>(
       1, std::min(
@@ -111,18 +170,23 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
                              : scratch->Take<S>(set_size);
         SumSlice(chunk_of(set), set % this->sets(), i / sets, input, gradient,
                  scratch, sums);
-        if (slices == 1) {
-          StoreSet(chunk_of(set), set % this->sets(), sums, filter);
+        if (slices > 1) return;
+        for (int64_t u = 0; u < this->SetUnits(set % this->sets()); ++u) {
+          StoreUnit(chunk_of(set), this->GetUnit(set % this->sets(), u),
+                    sums + u * this->unit_size(), filter);
         }
       });
   if (result != Result::kOk || slices == 1) return result;
-  runner->Run(sets, slices * set_size, [&](int64_t set) {
-    S* sums = partial.get() + set * set_size;
+  const int64_t set_units = this->units_per_set;
+  runner->Run(sets * set_units, slices * this->unit_size(), [&](int64_t i) {
+    const int64_t set = i / set_units % this->sets();
+    if (i % set_units >= this->SetUnits(set)) return;
+    S* sums = partial.get() + i * this->unit_size();
     for (int64_t s = 1; s < slices; ++s) {
-      const S* slice = sums + s * sets * set_size;
-      for (int64_t i = 0; i < set_size; ++i) sums[i] += slice[i];
+      this->kernels.add(this->unit_size(), sums + s * sets * set_size, sums);
     }
-    StoreSet(chunk_of(set), set % this->sets(), sums, filter);
+    StoreUnit(chunk_of(i / set_units), this->GetUnit(set, i % set_units), sums,
+              filter);
   });
   return Result::kOk;
 }
@@ -132,14 +196,13 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
                                      int64_t slice, const T* input,
                                      const T* gradient, Scratch* scratch,
                                      S* sums) const {
-  const int64_t lanes = this->form.lanes;
   const int64_t units = this->SetUnits(set);
   const int64_t part_size = this->part_size();
   const int64_t w_row_size = this->width * part_size;
-  XRows<T> x(*this, input, set, scratch);
+  XRows<T> x(*this, input, set, rows_at_once, scratch);
   S* const w = scratch->Take<S>(rows_at_once * units * w_row_size);
   Product<S>* const products = scratch->Take<Product<S>>(rows_at_once);
-  Prefetcher next_w;
+  Fetcher next_x, next_w;
   std::memset(sums, 0, this->units_per_set * this->unit_size() * sizeof(S));
   // Lanes without a group or channel stay zero.
   std::memset(w, 0, rows_at_once * units * w_row_size * sizeof(S));
@@ -147,13 +210,16 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
   const int64_t end_row = this->rows * (slice + 1) / slices;
   const int64_t height = this->g.dim[1].output;
   const int64_t full_width = this->g.dim[2].output;
+  const int64_t x_rows = this->g.batch * this->XSize(0) * this->XSize(1);
   for (int64_t begin = 0; begin < full_width; begin += this->width) {
     const int64_t count = std::min(this->width, full_width - begin);
     x.Start(chunk, 0, 1, begin, begin + this->width);
     int64_t rows;
     for (int64_t row = this->rows * slice / slices; row < end_row;
          row += rows) {
-      rows = std::min({rows_at_once, height - row % height, end_row - row});
+      rows = std::min({rows_at_once - row % height % rows_at_once,
+                       std::max(rows_at_once, height) - row % height,
+                       end_row - row});
       x.Load(row, rows);
       for (int64_t j = 0; j < rows; ++j) {
         const Unit unit = this->GetUnit(set, 0);
@@ -164,9 +230,15 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
                 begin * this->out_steps.pixel,
             w + j * units * w_row_size);
       }
-      if (this->prefetch) {
-        const int64_t size = full_width * this->out_steps.pixel;
-        next_w.Start(gradient + (row + rows) * size, rows * size * sizeof(T));
+      if (fetch_ahead) {
+        const int64_t next = std::min(rows_at_once, end_row - row - rows);
+        // Likely those behind the last one.
+        const int64_t x_next =
+            std::min(next * this->g.dim[1].stride, x_rows - x.last() - 1);
+        FetchRows(gradient, this->out_steps, full_width, this->out_channels,
+                  row + rows, next, set, &next_w);
+        FetchRows(input, this->x_steps, this->XSize(2), this->x_channels,
+                  x.last() + 1, x_next, set, &next_x);
       }
 
       int64_t vectors_done = 0;
@@ -179,43 +251,26 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
           for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
             const grouped_conv::Run run = Clip(this->plan.runs[k], chunk);
             if (run.count <= 0) continue;
-            Tile<S> tile;
-            tile.products = products;
-            tile.num_products = 0;
+            OuterProducts<S> outer;
+            outer.products = products;
+            outer.num_products = 0;
             for (int64_t j = 0; j < rows; ++j) {
               const S* found = x.Find(i, r, j, run);
               if (found == nullptr) continue;
-              products[tile.num_products++] = {
+              products[outer.num_products++] = {
                   found, w + (j * units + i) * w_row_size, count};
             }
-            tile.x_row = this->form.groups_per_block();
-            tile.x_depth = this->plan.x_step * x.pixel_size();
-            tile.w_depth = part_size;
-            tile.sum_row = part_size;
-            tile.group_step = 0;
-            tile.accumulate = true;
-            S* const run_sums =
-                sums + i * this->unit_size() +
-                (r * chunk.taps + run.tap) * chunk.channels * part_size;
-            const auto sum_tile = [&](int64_t v, int64_t num_v, int64_t u,
-                                      int64_t num_u) {
-              tile.x_offset = u * tile.x_row;
-              tile.w_offset = v * lanes;
-              tile.sum = run_sums + u * part_size + v * lanes;
-              vectors_done += num_u * num_v;
-              x.FetchUntil(vectors_done, vectors);
-              next_w.FetchUntil(vectors_done, vectors);
-              this->kernels
-                  .multiply[this->form.log_groups][num_v - 1][num_u - 1](tile);
-            };
-            ForPieces(this->form.Vectors(unit.channels), kMaxVectors,
-                      [&](int64_t v, int64_t num_v) {
-                        ForPieces(run.count * chunk.channels,
-                                  this->kernels.max_rows[num_v - 1],
-                                  [&](int64_t u, int64_t num_u) {
-                                    sum_tile(v, num_v, u, num_u);
-                                  });
-                      });
+            outer.rows = run.count * chunk.channels;
+            outer.vectors = this->form.Vectors(unit.channels);
+            outer.x_step = this->plan.x_step * x.pixel_size();
+            outer.w_step = part_size;
+            outer.sum = sums + i * this->unit_size() +
+                        (r * chunk.taps + run.tap) * chunk.channels * part_size;
+            outer.sum_row = part_size;
+            vectors_done += outer.rows * outer.vectors;
+            outer.fetch[0] = next_x.Take(vectors_done, vectors);
+            outer.fetch[1] = next_w.Take(vectors_done, vectors);
+            this->kernels.sum_outer[this->form.log_groups](outer);
           }
         }
       }
@@ -224,15 +279,29 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
 }
 
 template <typename T>
-void FilterGradientPass<T>::StoreSet(const Chunk& chunk, int64_t set,
-                                     const S* sums, T* filter) const {
+void FilterGradientPass<T>::FetchRows(const T* tensor, const Steps& steps,
+                                      int64_t pixels, int64_t channels,
+                                      int64_t row, int64_t count, int64_t set,
+                                      Fetcher* fetcher) const {
+  const int64_t per_block = this->form.groups_per_block();
+  const int64_t first = this->GetUnit(set, 0).block * per_block;
+  const int64_t last =
+      this->GetUnit(set, this->SetUnits(set) - 1).block * per_block;
+  const int64_t groups = std::min(last + per_block, this->form.groups) - first;
+  fetcher->Start(tensor + row * pixels * steps.pixel + first * steps.group,
+                 groups * channels * sizeof(T), steps.pixel * sizeof(T),
+                 count * pixels);
+}
+
+template <typename T>
+void FilterGradientPass<T>::StoreUnit(const Chunk& chunk, const Unit& unit,
+                                      const S* sums, T* filter) const {
   // A "pixel" is a channel of x.
   const Steps steps = {0, this->g.output_channels, this->out_channels, 1};
   const int64_t tap_size = chunk.channels * this->part_size();
-  const Unit unit = this->GetUnit(set, 0);
   const Mapping mapping =
-      this->form.Map(steps, unit.block, this->SetUnits(set), chunk.channels,
-                     unit.channels, this->part_size(), this->unit_size());
+      this->form.Map(steps, unit.block, 1, chunk.channels, unit.channels,
+                     this->part_size(), this->unit_size());
   for (int64_t r = 0; r < chunk.rows; ++r) {
     for (int64_t t = 0; t < chunk.taps; ++t) {
       const int64_t tap =

@@ -82,6 +82,30 @@ struct Tile {
   bool accumulate;  // Not with a group_step.
 };
 
+// Cache lines to fetch.
+struct CacheLines {
+  const char* first;
+  int64_t step;  // Bytes.
+  int64_t count;
+};
+
+// Sums of outer products, of neighbouring rows of x and vectors of w:
+//   sum[i][o] += products' sum over p, k of
+//     x[p][k * x_step + i * groups] * w[p][k * w_step + o * lanes]
+// for i < rows and o < vectors, in an order like a tile's.
+template <typename S>
+struct OuterProducts {
+  const Product<S>* products;
+  int64_t num_products;
+  int64_t rows;
+  int64_t vectors;
+  int64_t x_step;
+  int64_t w_step;
+  S* sum;
+  int64_t sum_row;
+  CacheLines fetch[2];  // Meanwhile.
+};
+
 // How pixels of neighbouring groups' channels lie in a tensor and in scratch,
 // where channel c of the g-th of a block's groups is element
 // c * groups_per_block + g of the block's pixel.
@@ -120,6 +144,9 @@ struct Kernels {
   // By the logarithm of a vector's groups, vectors - 1 and rows - 1.
   void (*multiply[kMaxLogGroups + 1][kMaxVectors][kMaxRows])(
       const Tile<Sum<T>>&);
+  void (*sum_outer[kMaxLogGroups + 1])(const OuterProducts<Sum<T>>&);
+  // sums += more, for a number of whole vectors.
+  void (*add)(int64_t size, const Sum<T>* more, Sum<T>* sums);
   void (*pack)(const Mapping& mapping, const T* tensor, Sum<T>* scratch);
   // Reads whole vectors from scratch, whatever the number of channels.
   void (*unpack)(const Mapping& mapping, const Sum<T>* scratch,

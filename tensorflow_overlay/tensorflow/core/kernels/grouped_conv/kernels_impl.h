@@ -884,6 +884,16 @@ void Unpack(const Mapping& mapping, const Sum<T>* scratch,
   }
 }
 
+}  // namespace
+}  // namespace GROUPED_CONV_ISA
+}  // namespace grouped_conv
+
+#include "tensorflow/core/kernels/grouped_conv/filter_kernels_impl.h"
+
+namespace grouped_conv {
+namespace GROUPED_CONV_ISA {
+namespace {
+
 // --- Table ------------------------------------------------------------------
 
 // With 32 registers a tile of 2 vectors and 14 rows fits, with 16 one of 2 and
@@ -913,6 +923,7 @@ template <typename S, int kLogGroups>
 struct FillGroups {
   template <typename Table>
   static void Fill(Table* table) {
+    table->sum_outer[kLogGroups] = SumOuter<S, 1 << kLogGroups>;
     FillRows<S, kLogGroups, 1, kMaxRowsOf[0]>::Fill(table);
     FillRows<S, kLogGroups, 2, kMaxRowsOf[1]>::Fill(table);
     FillRows<S, kLogGroups, 3, kMaxRowsOf[2]>::Fill(table);
@@ -933,6 +944,7 @@ Kernels<T> MakeTable() {
   table.lanes = Simd<Sum<T>>::kLanes;
   for (int i = 0; i < kMaxVectors; ++i) table.max_rows[i] = kMaxRowsOf[i];
   FillGroups<Sum<T>, 0>::Fill(&table);
+  table.add = Add<Sum<T>>;
   table.pack = Pack<T>;
   table.unpack = Unpack<T>;
   return table;

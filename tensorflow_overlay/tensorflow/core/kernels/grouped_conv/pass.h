@@ -217,15 +217,17 @@ class XRows {
  public:
   using S = Sum<T>;
 
-  XRows(const Pass<T>& pass, const T* tensor, int64_t set, Scratch* scratch)
+  // Loads what at most `most` rows of out need at once.
+  XRows(const Pass<T>& pass, const T* tensor, int64_t set, int64_t most,
+        Scratch* scratch)
       : pass_(pass),
         tensor_(tensor),
         set_(set),
         units_(pass.SetUnits(set)),
         row_size_(pass.x_row_bytes / sizeof(S)),
         x_(scratch->Take<S>(pass.slots * units_ * row_size_)),
-        row_(scratch->Take<int64_t>(pass.slots)),
-        slot_(scratch->Take<int64_t>(pass.slots)),
+        row_(scratch->Take<int64_t>(pass.chunks.largest().rows * most)),
+        slot_(scratch->Take<int64_t>(pass.chunks.largest().rows * most)),
         cache_(pass.slots, scratch) {}
 
   // Forgets all rows. What is loaded from now on is for `chunk` and positions
@@ -240,37 +242,37 @@ class XRows {
     std::memset(x_, 0, pass_.slots * units_ * row_size_ * sizeof(S));
   }
 
-  // Loads what `count` rows of out need from `row` on, all of one plane.
+  // Loads what `count` rows of out need from `row` on.
   void Load(int64_t row, int64_t count) {
     const ConvGeometry& g = pass_.g;
-    const int64_t y = row % pass_.OutSize(1);
-    const int64_t z = row / pass_.OutSize(1) % pass_.OutSize(0);
-    const int64_t n = row / pass_.OutSize(1) / pass_.OutSize(0);
     count_ = count;
-    for (int64_t r = 0; r < chunk_.rows; ++r) {
-      const int64_t tap_y = (chunk_.first_row + r) % g.dim[1].filter;
-      const int64_t tap_z = (chunk_.first_row + r) / g.dim[1].filter;
-      const int64_t x_z = SourcePosition(g.dim[0], pass_.backward, z, tap_z);
-      for (int64_t i = 0; i < count; ++i) {
-        const int64_t x_y =
-            SourcePosition(g.dim[1], pass_.backward, y + i, tap_y);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t y = (row + i) % pass_.OutSize(1);
+      const int64_t z = (row + i) / pass_.OutSize(1) % pass_.OutSize(0);
+      const int64_t n = (row + i) / pass_.OutSize(1) / pass_.OutSize(0);
+      for (int64_t r = 0; r < chunk_.rows; ++r) {
+        const int64_t tap_y = (chunk_.first_row + r) % g.dim[1].filter;
+        const int64_t tap_z = (chunk_.first_row + r) / g.dim[1].filter;
+        const int64_t x_y = SourcePosition(g.dim[1], pass_.backward, y, tap_y);
+        const int64_t x_z = SourcePosition(g.dim[0], pass_.backward, z, tap_z);
         row_[r * count + i] =
             x_y < 0 || x_z < 0
                 ? -1
                 : (n * pass_.XSize(0) + x_z) * pass_.XSize(1) + x_y;
       }
     }
-    int64_t last = -1;
+    last_ = -1;
     cache_.Find(row_, chunk_.rows * count, slot_,
                 [&](int64_t from, int64_t to) {
                   Copy(from, to);
-                  last = from;
+                  last_ = std::max(last_, from);
                 });
     // The next rows are likely those behind the last one.
     const int64_t next = pass_.backward ? count : count * g.dim[1].stride;
     const int64_t elements = pass_.XSize(2) * pass_.x_steps.pixel;
-    if (pass_.prefetch && last >= 0) {
-      next_.Start(tensor_ + (last + 1) * elements, next * elements * sizeof(T));
+    if (pass_.prefetch && last_ >= 0) {
+      next_.Start(tensor_ + (last_ + 1) * elements,
+                  next * elements * sizeof(T));
     } else {
       next_.Start(nullptr, 0);
     }
@@ -287,6 +289,8 @@ class XRows {
   int64_t pixel_size() const {
     return chunk_.channels * pass_.form.groups_per_block();
   }
+  // The last row of x that was loaded now, or -1.
+  int64_t last() const { return last_; }
 
   // Fetches part of the rows that the next Load will want.
   void FetchUntil(int64_t part, int64_t whole) {
@@ -330,6 +334,7 @@ class XRows {
   Span span_;
   int64_t begin_;
   int64_t count_;
+  int64_t last_;
 };
 
 }  // namespace grouped_conv

@@ -95,6 +95,8 @@ class RowCache {
     std::fill_n(row_, slots_, -1);
     std::fill_n(used_, slots_, 0);
     time_ = 0;
+    last_row_ = -1;
+    last_slot_ = 0;
   }
   // Sets slot[i] for all rows[i], calling load(row, slot) for those that are
   // new. A row of -1 has the slot -1.
@@ -113,6 +115,8 @@ class RowCache {
       if (slot[i] < 0) {
         slot[i] = std::min_element(used_, used_ + slots_) - used_;
         row_[slot[i]] = rows[i];
+        last_row_ = std::max(last_row_, rows[i]);
+        last_slot_ = slot[i];
         load(rows[i], slot[i]);
       }
       used_[slot[i]] = time_;
@@ -120,15 +124,21 @@ class RowCache {
   }
 
  private:
-  int64_t SlotOf(int64_t row) const {
-    const int64_t slot = std::find(row_, row_ + slots_, row) - row_;
-    return slot < slots_ ? slot : -1;
+  int64_t SlotOf(int64_t row) {
+    if (row > last_row_) return -1;
+    // Mostly it is behind that of the row before.
+    if (++last_slot_ >= slots_) last_slot_ = 0;
+    if (row_[last_slot_] == row) return last_slot_;
+    last_slot_ = std::find(row_, row_ + slots_, row) - row_;
+    return last_slot_ < slots_ ? last_slot_ : -1;
   }
 
   int64_t* const row_;
   int64_t* const used_;
   const int64_t slots_;
   int64_t time_;
+  int64_t last_row_;   // The largest since Clear.
+  int64_t last_slot_;  // The last that was found.
 };
 
 // Fetches memory into the cache little by little, while something is computed.

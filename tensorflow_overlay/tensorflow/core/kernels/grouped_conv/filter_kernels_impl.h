@@ -1,0 +1,177 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// FilterGradient's kernels: a part of kernels_impl.h, which includes this.
+
+namespace grouped_conv {
+namespace GROUPED_CONV_ISA {
+namespace {
+
+// The tile of rows and vectors whose sums, with a vector of each w and an x or
+// two, fit the registers: 32 of 64 bytes, or 16.
+#if GROUPED_CONV_VECTOR_BYTES == 64
+constexpr int kMaxOuterRows[kMaxVectors] = {28, 14, 9, 6};
+#else
+constexpr int kMaxOuterRows[kMaxVectors] = {12, 6, 4, 3};
+#endif
+
+// Lines that a tile fetches while it sums, some of them before every so many
+// columns.
+constexpr int64_t kFetchColumns = 8;
+
+struct Fetching {
+  CacheLines lines[2];
+  int64_t each[2];
+
+  GROUPED_CONV_INLINE void FetchSome() {
+    for (int i = 0; i < 2; ++i) {
+      const int64_t rest = lines[i].count - each[i];
+      for (; lines[i].count > 0 && lines[i].count > rest; --lines[i].count) {
+        __builtin_prefetch(lines[i].first, /*rw=*/0, /*locality=*/2);
+        lines[i].first += lines[i].step;
+      }
+    }
+  }
+};
+
+template <typename S, int kGroups, int kVectorCount, int kRows>
+void SumOuterTile(const OuterProducts<S>& outer, int64_t x_offset,
+                  int64_t w_offset, S* sums, Fetching* fetching) {
+  using Vector = typename Simd<S>::Vector;
+  constexpr int kLanes = Simd<S>::kLanes;
+  const int64_t sum_row = outer.sum_row;
+  const int64_t x_step = outer.x_step;
+  const int64_t w_step = outer.w_step;
+  Vector sum[kRows][kVectorCount];
+#pragma GCC unroll 28
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int o = 0; o < kVectorCount; ++o) {
+      sum[i][o] = Load(sums + i * sum_row + o * kLanes);
+    }
+  }
+  for (int64_t p = 0; p < outer.num_products; ++p) {
+    const Product<S>& product = outer.products[p];
+    const S* x = product.x + x_offset;
+    const S* w = product.w + w_offset;
+    int64_t columns = 0;  // Before the next lines are fetched.
+    for (int64_t k = product.depth; k > 0; --k, x += x_step, w += w_step) {
+      if (columns == 0) {
+        fetching->FetchSome();
+        columns = kFetchColumns;
+      }
+      --columns;
+      const auto load_x = [x](int i) {
+        return Repeat<S, kGroups>::Load(x + i * kGroups);
+      };
+      // The smaller side is held in registers.
+      if (kRows >= kVectorCount) {
+        Vector factor[kVectorCount];
+#pragma GCC unroll 4
+        for (int o = 0; o < kVectorCount; ++o) factor[o] = Load(w + o * kLanes);
+#pragma GCC unroll 28
+        for (int i = 0; i < kRows; ++i) {
+          const Vector value = load_x(i);
+#pragma GCC unroll 4
+          for (int o = 0; o < kVectorCount; ++o) sum[i][o] += value * factor[o];
+        }
+      } else {
+        Vector value[kRows];
+#pragma GCC unroll 28
+        for (int i = 0; i < kRows; ++i) value[i] = load_x(i);
+#pragma GCC unroll 4
+        for (int o = 0; o < kVectorCount; ++o) {
+          const Vector factor = Load(w + o * kLanes);
+#pragma GCC unroll 28
+          for (int i = 0; i < kRows; ++i) sum[i][o] += value[i] * factor;
+        }
+      }
+    }
+  }
+#pragma GCC unroll 28
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int o = 0; o < kVectorCount; ++o) {
+      Store(sum[i][o], sums + i * sum_row + o * kLanes);
+    }
+  }
+}
+
+template <typename S>
+using OuterTile = void (*)(const OuterProducts<S>&, int64_t, int64_t, S*,
+                           Fetching*);
+
+// The tiles of kVectorCount vectors, by their rows less 1.
+template <typename S, int kGroups, int kVectorCount, size_t... kRow>
+GROUPED_CONV_INLINE OuterTile<S> GetOuterTile(int64_t rows,
+                                              std::index_sequence<kRow...>) {
+  static constexpr OuterTile<S> kTiles[] = {
+      SumOuterTile<S, kGroups, kVectorCount, kRow + 1>...};
+  return kTiles[rows - 1];
+}
+
+// Sums kVectorCount vectors of all rows, in tiles as equal as can be.
+template <typename S, int kGroups, int kVectorCount>
+void SumOuterVectors(const OuterProducts<S>& outer, int64_t w_offset,
+                     Fetching* fetching) {
+  constexpr int kMost = kMaxOuterRows[kVectorCount - 1];
+  int64_t tiles = (outer.rows + kMost - 1) / kMost;
+  for (int64_t i = 0; tiles > 0; --tiles) {
+    const int64_t rows = (outer.rows - i + tiles - 1) / tiles;
+    GetOuterTile<S, kGroups, kVectorCount>(rows,
+                                           std::make_index_sequence<kMost>())(
+        outer, i * kGroups, w_offset, outer.sum + i * outer.sum_row + w_offset,
+        fetching);
+    i += rows;
+  }
+}
+
+template <typename S, int kGroups>
+void SumOuter(const OuterProducts<S>& outer) {
+  static constexpr void (*kSum[kMaxVectors])(const OuterProducts<S>&, int64_t,
+                                             Fetching*) = {
+      SumOuterVectors<S, kGroups, 1>, SumOuterVectors<S, kGroups, 2>,
+      SumOuterVectors<S, kGroups, 3>, SumOuterVectors<S, kGroups, 4>};
+  if (outer.num_products == 0) return;
+  int64_t tiles = (outer.vectors + kMaxVectors - 1) / kMaxVectors;
+  const int64_t most = kMaxOuterRows[(outer.vectors + tiles - 1) / tiles - 1];
+  int64_t fetches = 0;
+  for (int64_t p = 0; p < outer.num_products; ++p) {
+    fetches += (outer.products[p].depth + kFetchColumns - 1) / kFetchColumns;
+  }
+  fetches *= tiles * ((outer.rows + most - 1) / most);
+  Fetching fetching;
+  for (int i = 0; i < 2; ++i) {
+    fetching.lines[i] = outer.fetch[i];
+    fetching.each[i] = (outer.fetch[i].count + fetches - 1) / fetches;
+  }
+  for (int64_t o = 0; tiles > 0; --tiles) {
+    const int64_t vectors = (outer.vectors - o + tiles - 1) / tiles;
+    kSum[vectors - 1](outer, o * Simd<S>::kLanes, &fetching);
+    o += vectors;
+  }
+}
+
+// sums += more, for whole vectors.
+template <typename S>
+void Add(int64_t size, const S* more, S* sums) {
+  for (int64_t i = 0; i < size; i += Simd<S>::kLanes) {
+    Store<S>(Load(sums + i) + Load(more + i), sums + i);
+  }
+}
+
+}  // namespace
+}  // namespace GROUPED_CONV_ISA
+}  // namespace grouped_conv
