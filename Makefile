@@ -1,7 +1,7 @@
 # The front door. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help wheel reproduce test fuzz demo bench lint format clean checkout refresh verify rebase pr
+.PHONY: help wheel plugin reproduce test fuzz demo bench lint format clean checkout refresh verify rebase pr
 
 # Which of the pinned releases a target is for.
 export DIST TF PYTHON_VERSION KERAS
@@ -13,6 +13,9 @@ help: ## List the targets
 
 wheel: ## Build the wheel into dist/ (DIST=tensorflow, TF=<version>, PYTHON_VERSION=3.7: another pinned release; KERAS=<version>: Keras)
 	@ci/make_wheel
+
+plugin: ## Build the wheel that adds the kernels to an official TensorFlow (TF=2.21.0) into dist/
+	@ci/make_wheel plugin
 
 test: ## Run all tests
 	@ci/run_tests

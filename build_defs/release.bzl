@@ -62,7 +62,10 @@ def _release_impl(repository_ctx):
     repository_ctx.template(
         "BUILD",
         Label("//build_defs:release.BUILD.tpl"),
-        {"%{local_version}": attr.local_version},
+        {
+            "%{local_version}": attr.local_version,
+            "%{version}": attr.version,
+        },
         executable = False,
     )
     repository_ctx.template(
@@ -83,6 +86,7 @@ _release = repository_rule(
     implementation = _release_impl,
     attrs = {
         "stock": attr.string(mandatory = True),
+        "version": attr.string(mandatory = True),
         "patches": attr.string(mandatory = True),
         "local_version": attr.string(mandatory = True),
         "copts": attr.string_list(),
@@ -122,6 +126,7 @@ def tensorflow_release(
     _release(
         name = wheel_name(distribution, version, python),
         stock = stock,
+        version = version,
         patches = "tensorflow-" + version,
         local_version = local_version,
         copts = copts,

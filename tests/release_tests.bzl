@@ -35,7 +35,7 @@ def release_tests(name, stock, environments, own_keras, peers):
         in, by what they add to a test's name.
       own_keras: whether Keras is a part of it.
       peers: names of the repositories of official wheels that it exchanges
-        models with, if so.
+        models with, if so; else, that its plugin is tried with.
     """
     release = "@%s//:" % name
     official = "@%s//:" % stock
@@ -119,6 +119,19 @@ def release_tests(name, stock, environments, own_keras, peers):
                 main = "upstream_test.py",
                 path = [release + "installed"],
             )
+    else:
+        tests["plugin_test"] = dict(
+            file_env = dict({
+                official + "official": "OFFICIAL",
+                official + "official.txt": "OFFICIAL_NAME",
+                release + "installed": "INSTALLED",
+                release + "plugin.name.txt": "PLUGIN_NAME",
+                release + "plugin.whl": "PLUGIN",
+            }, **{
+                "@%s//:official.txt" % peer: "OTHER_" + peer
+                for peer in peers
+            }),
+        )
     _suite(name, name + "_", official, tests)
 
 def tool_tests(name, release, stock):

@@ -1,0 +1,144 @@
+"""Packs the plugin: a wheel that adds the kernels to an official TensorFlow.
+
+The libraries know nothing of Python, so one wheel serves every CPython that there
+are official wheels for. The result depends on the inputs alone.
+"""
+
+import argparse
+import csv
+import email
+import io
+import os
+import zipfile
+
+from pack_wheel import add_entry, record_row, truest_platform
+
+NAME = "tensorflow_grouped_convolution"
+# Both have the same libraries. A wheel cannot require the one or the other, so
+# each is an extra.
+DISTRIBUTIONS = ("tensorflow-cpu", "tensorflow")
+
+METADATA = """\
+Metadata-Version: 2.1
+Name: {name}
+Version: {version}
+Summary: Grouped convolution on the CPU for TensorFlow {release}
+License: Apache-2.0
+Requires-Python: {python}
+{extras}
+This adds CPU kernels of grouped convolution, forward and backward, to the official
+wheel of TensorFlow {release}, whether that is tensorflow-cpu or tensorflow, and to
+no other release: any other says in one line that it does not load them. TensorFlow
+loads them by itself, through its folder tensorflow-plugins. Nothing of TensorFlow's
+is changed, and uninstalling leaves nothing behind.
+"""
+
+WHEEL = """\
+Wheel-Version: 1.0
+Generator: pack_plugin
+Root-Is-Purelib: false
+Tag: {tag}
+"""
+
+
+def pack(release, local_version, python, platform, files, output):
+    """Writes the wheel to `output`.
+
+    Args:
+      release: version of TensorFlow that it is for.
+      local_version: what follows the "+" in the wheel's own version.
+      python: versions of Python that the official wheels are for.
+      platform: its platform tag.
+      files: paths of the files in it, by their paths there. LICENSE goes to dist-info.
+      output: path to write to.
+
+    Returns:
+      The wheel's file name, and lines that tell what is in it.
+
+    """
+    version = "%s+%s" % (release, local_version)
+    stem = "%s-%s" % (NAME, version)
+    tag = "py3-none-" + platform
+    extras = "".join(
+        'Provides-Extra: {0}\nRequires-Dist: {0}=={1}; extra == "{0}"\n'.format(name, release)
+        for name in DISTRIBUTIONS
+    )
+    texts = {
+        "METADATA": METADATA.format(
+            name=NAME, version=version, release=release, python=python, extras=extras
+        ),
+        "WHEEL": WHEEL.format(tag=tag),
+        "top_level.txt": NAME + "\n",
+    }
+    contents = {"%s.dist-info/%s" % (stem, name): text.encode() for name, text in texts.items()}
+    for path, source in files.items():
+        if path == "LICENSE":
+            path = "%s.dist-info/LICENSE" % stem
+        with open(source, "rb") as stream:
+            contents[path] = stream.read()
+    with zipfile.ZipFile(output, "w") as wheel:
+        rows = []
+        for path, data in sorted(contents.items()):
+            add_entry(wheel, path, data, 0o755 if path.endswith(".so") else 0o644)
+            rows.append(record_row(path, data))
+        record_path = "%s.dist-info/RECORD" % stem
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows + [[record_path, "", ""]])
+        add_entry(wheel, record_path, text.getvalue(), 0o644)
+    report = ["  %s (%d bytes)" % (path, len(data)) for path, data in sorted(contents.items())]
+    report.append("Size: %.1f MB" % (os.path.getsize(output) / 1e6))
+    return "%s-%s.whl" % (stem, tag), ["For TensorFlow %s:" % release] + report
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--official", required=True, help="official wheel of the release")
+    parser.add_argument("--official_name", required=True, help="file that holds its name")
+    parser.add_argument("--local_version", required=True, help='what follows the "+"')
+    parser.add_argument("--kernels", required=True, help="library of kernels")
+    parser.add_argument("--loader", required=True, help="library that loads the kernels")
+    parser.add_argument("--framework", required=True, help="official library that kernels need")
+    parser.add_argument("--module", action="append", default=[], help="Python file")
+    parser.add_argument("--licence", required=True, help="file of the licence")
+    parser.add_argument("--output", required=True, help="wheel to write")
+    parser.add_argument("--name_output", required=True, help="file to write the wheel's name to")
+    parser.add_argument("--report_output", required=True, help="file to write the report to")
+    arguments = parser.parse_args()
+
+    with open(arguments.official_name) as stream:
+        official_name = stream.read().strip()
+    distribution, release, _, _, official_platform = official_name[: -len(".whl")].split("-")
+    with zipfile.ZipFile(arguments.official) as official:
+        metadata = email.message_from_bytes(
+            official.read("%s-%s.dist-info/METADATA" % (distribution, release))
+        )
+    files = {
+        NAME + "/libtfkernel_grouped_conv.so": arguments.kernels,
+        "tensorflow-plugins/lib%s.so" % NAME: arguments.loader,
+        "LICENSE": arguments.licence,
+    }
+    for module in arguments.module:
+        files["%s/%s" % (NAME, os.path.basename(module))] = module
+    # The kernels lie elsewhere, but what they need is loaded before them.
+    libraries = {
+        "tensorflow/core/kernels/libtfkernel_grouped_conv.so": arguments.kernels,
+        "tensorflow/libtensorflow_framework.so.2": arguments.framework,
+        "tensorflow/loader.so": arguments.loader,
+    }
+    platform = truest_platform(official_platform, libraries)
+    name, report = pack(
+        release,
+        arguments.local_version,
+        metadata["Requires-Python"],
+        platform,
+        files,
+        arguments.output,
+    )
+    with open(arguments.name_output, "w") as stream:
+        stream.write(name + "\n")
+    with open(arguments.report_output, "w") as stream:
+        stream.write("\n".join(report) + "\n")
+
+
+if __name__ == "__main__":
+    main()
