@@ -140,8 +140,8 @@ Status InferOutput(const ConvProblem& problem, InferenceContext* c) {
     }
     sizes[place] = c->MakeDim(dimension.output);
   }
-  c->set_output(0, c->MakeShape(sizes));
-  return Status();
+  // Set by its number, an output would need a newer C++ library.
+  return c->set_output("output", {c->MakeShape(sizes)});
 }
 
 Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
