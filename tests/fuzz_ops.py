@@ -38,16 +38,27 @@ class Runner:
         import tensorflow as tf
         from tensorflow.core.framework import graph_pb2
         from tensorflow.python.eager import context, execute
-        from tensorflow.python.framework import op_def_registry
+        from tensorflow.python.framework import kernels, op_def_registry
 
         self._tf = tf
         self._graph_def = graph_pb2.GraphDef
         self._context = context.context
         self._execute = execute.execute
         self._op_def = op_def_registry.get
+        self._kernels = kernels.get_registered_kernels_for_op
         with open("/proc/self/statm") as pages:
             used = int(pages.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+
+    def more_types(self):
+        """The types beyond those of OPS that the release has CPU kernels for."""
+        bfloat16 = self._tf.bfloat16.as_datatype_enum
+        return ["bfloat16"] * any(
+            bfloat16 in constraint.allowed_values.list.type
+            for kernel in self._kernels("Conv2D").kernel
+            if kernel.device_type == "CPU"
+            for constraint in kernel.constraint
+        )
 
     def complaint(self, case):
         """Runs a case; returns what is wrong with its outcome, or None."""
@@ -169,17 +180,22 @@ class Runner:
 def serve(connection, seed):
     """What a child does: runs each case that it is sent the number of, until None."""
     runner = Runner()
-    connection.send("ready")
+    types = runner.more_types()
+    connection.send(types)
     for number in iter(connection.recv, None):
         try:
-            complaint = runner.complaint(Case(seed, number))
+            complaint = runner.complaint(Case(seed, number, types))
         except Exception:
             complaint = traceback.format_exc()
         connection.send(complaint)
 
 
 class Child:
-    """A process that runs cases."""
+    """A process that runs cases.
+
+    Attributes:
+      more_types: what Case is made with.
+    """
 
     def __init__(self, seed):
         # Forked while no TensorFlow is imported, whose threads would be lost.
@@ -188,7 +204,7 @@ class Child:
         self._process = fork.Process(target=serve, args=(childs, seed), daemon=True)
         self._process.start()
         childs.close()
-        self._connection.recv()
+        self.more_types = self._connection.recv()
 
     def complaint(self, number):
         """Runs a case; returns what is wrong, or None, and whether the child lives on."""
@@ -208,13 +224,13 @@ class Child:
 
 
 def fuzz(seed, numbers):
-    """Yields each failed case: its number and what is wrong."""
+    """Yields each failed case: its number, what it is, what is wrong."""
     child = None
     for number in numbers:
         child = child or Child(seed)
         complaint, lives = child.complaint(number)
         if complaint is not None:
-            yield number, complaint
+            yield number, Case(seed, number, child.more_types), complaint
         if not lives:
             child = None
     if child is not None:
@@ -229,9 +245,8 @@ def main():
     arguments = parser.parse_args()
     numbers = range(arguments.cases) if arguments.case is None else [arguments.case]
     failed = 0
-    for number, complaint in fuzz(arguments.seed, numbers):
+    for number, case, complaint in fuzz(arguments.seed, numbers):
         failed += 1
-        case = Case(arguments.seed, number)
         print("FAILED, seed %d, case %d: %s" % (arguments.seed, number, case))
         print("  " + complaint, flush=True)
     print("%d cases of seed %d, %d failed" % (len(numbers), arguments.seed, failed))

@@ -76,6 +76,7 @@ class GraphShapesTest(parameterized.TestCase):
 
     @parameterized.parameters(2, 3)
     def test_attributes(self, rank):
+        """Strides of 0 are CVE-2022-21725, in Grappler's estimates of costs."""
         shape, kernel = [2] + [5] * rank + [4], [3] * rank + [4, 8]
         grad = [2] + [5] * rank + [8]
         calls = {
@@ -92,6 +93,7 @@ class GraphShapesTest(parameterized.TestCase):
 
     @parameterized.parameters(2, 3)
     def test_sizes_that_gradients_state(self, rank):
+        """Products that overflow are CVE-2022-23575 and 23576, in the same estimates."""
         shape, kernel = [2] + [5] * rank + [4], [3] * rank + [2, 8]
         grad = [2] + [5] * rank + [8]
         huge = [2**31 - 1] * (rank + 2)

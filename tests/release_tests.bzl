@@ -83,6 +83,7 @@ def release_tests(name, stock, environments, own_keras, peers):
             },
         ),
         "graph_shapes_test": dict(path = [release + "installed"]),
+        "memory_test": dict(path = [release + "installed"]),
     }
     for suffix, env in environments.items():
         tests["fuzz_test" + suffix] = dict(

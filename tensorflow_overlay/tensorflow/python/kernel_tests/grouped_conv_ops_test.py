@@ -20,6 +20,8 @@ from __future__ import print_function
 
 import collections
 import itertools
+import threading
+import time
 
 from absl.testing import parameterized
 import numpy as np
@@ -29,6 +31,7 @@ from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import session
 from tensorflow.python.eager import backprop
+from tensorflow.python.eager import cancellation
 from tensorflow.python.eager import context
 from tensorflow.python.eager import def_function
 from tensorflow.python.framework import constant_op
@@ -43,6 +46,7 @@ from tensorflow.python.ops import gen_nn_ops
 from tensorflow.python.ops import math_ops
 from tensorflow.python.ops import nn_impl
 from tensorflow.python.ops import nn_ops
+from tensorflow.python.ops import random_ops
 from tensorflow.python.platform import test
 
 
@@ -698,6 +702,51 @@ class HostileShapesTest(test.TestCase, parameterized.TestCase):
     arguments = self._arguments(conv, 'input_gradient')
     with self.assertRaises(errors.ResourceExhaustedError):
       self._run(conv, 'input_gradient', arguments)
+
+
+class CancellationTest(test.TestCase, parameterized.TestCase):
+  """A step that is cancelled does not wait for its convolutions to finish."""
+
+  _PASSES = ('forward', 'input_gradient', 'filter_gradient')
+  _SECONDS = 20
+
+  def _run_long(self, op):
+    """An op that would take some minutes."""
+    conv = _conv(8, 32, 32, batch=1, size=(512, 512), kernel=(301, 301))
+    shapes = {
+        'forward': (conv.input_shape, conv.filter_shape),
+        'input_gradient': (conv.filter_shape, conv.output_shape),
+        'filter_gradient': (conv.input_shape, conv.output_shape)
+    }
+    # Not constants, which Grappler would compute with.
+    arguments = [random_ops.random_uniform(shape) for shape in shapes[op]]
+    return getattr(ConvOps(conv), op)(*arguments)
+
+  def _assert_soon(self, start):
+    self.assertLess(time.time() - start, self._SECONDS)
+
+  @parameterized.parameters(*_PASSES)
+  def testFunction(self, op):
+    with context.eager_mode():
+      function = def_function.function(
+          lambda: self._run_long(op), autograph=False).get_concrete_function()
+      manager = cancellation.CancellationManager()
+      start = time.time()
+      threading.Timer(1, manager.start_cancel).start()
+      with self.assertRaisesRegexp(errors.CancelledError,
+                                   'cancelled during a convolution'):
+        manager.get_cancelable_function(function)()
+      self._assert_soon(start)
+
+  @parameterized.parameters(*_PASSES)
+  def testSessionTimeout(self, op):
+    with ops.Graph().as_default(), session.Session() as sess:
+      fetch = self._run_long(op)
+      start = time.time()
+      with self.assertRaises(errors.DeadlineExceededError):
+        sess.run(fetch, options=config_pb2.RunOptions(timeout_in_ms=1000))
+      # The session waits for its kernels.
+      self._assert_soon(start)
 
 
 _ACTIVATIONS = {
