@@ -38,7 +38,9 @@ struct Tensors {
 
 template <typename T>
 struct Correlation : Pass<T> {
-  using Pass<T>::Pass;
+  // With two vectors, each x that is loaded is used twice.
+  Correlation(const ConvGeometry& geometry, bool backward)
+      : Pass<T>(geometry, backward, /*best_vectors=*/2) {}
 
   void Divide(int num_threads);
   Result Run(const Tensors<T>& tensors, TaskRunner* runner);

@@ -71,16 +71,18 @@ template <typename T>
 struct FilterGradientPass : Pass<T> {
   using S = Sum<T>;
 
+  // Fewer vectors are fewer groups, which are copied faster.
   explicit FilterGradientPass(const ConvGeometry& geometry)
-      : Pass<T>(geometry, /*backward=*/false) {}
+      : Pass<T>(geometry, /*backward=*/false, /*best_vectors=*/1) {}
 
   void Divide();
   Result Run(const T* input, const T* gradient, T* filter, TaskRunner* runner);
   // The units' sums are [units][rows][taps][channels of x][part].
   void SumSlice(const Chunk& chunk, int64_t set, int64_t slice, const T* input,
-                const T* gradient, Scratch* scratch, S* sums) const;
-  void StoreUnit(const Chunk& chunk, const Unit& unit, const S* sums,
-                 T* filter) const;
+                const T* gradient, const T* filter, Scratch* scratch,
+                S* sums) const;
+  void StoreUnits(const Chunk& chunk, const Unit& first, int64_t count,
+                  const S* sums, T* filter) const;
 
   // Has `fetcher` fetch what a set reads of `count` rows from `row` on, of a
   // tensor with rows of so many pixels.
@@ -169,12 +171,10 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
         S* sums = slices > 1 ? partial.get() + i * set_size
                              : scratch->Take<S>(set_size);
         SumSlice(chunk_of(set), set % this->sets(), i / sets, input, gradient,
-                 scratch, sums);
+                 filter, scratch, sums);
         if (slices > 1) return;
-        for (int64_t u = 0; u < this->SetUnits(set % this->sets()); ++u) {
-          StoreUnit(chunk_of(set), this->GetUnit(set % this->sets(), u),
-                    sums + u * this->unit_size(), filter);
-        }
+        StoreUnits(chunk_of(set), this->GetUnit(set % this->sets(), 0),
+                   this->SetUnits(set % this->sets()), sums, filter);
       });
   if (result != Result::kOk || slices == 1) return result;
   const int64_t set_units = this->units_per_set;
@@ -185,8 +185,8 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
     for (int64_t s = 1; s < slices; ++s) {
       this->kernels.add(this->unit_size(), sums + s * sets * set_size, sums);
     }
-    StoreUnit(chunk_of(i / set_units), this->GetUnit(set, i % set_units), sums,
-              filter);
+    StoreUnits(chunk_of(i / set_units), this->GetUnit(set, i % set_units), 1,
+               sums, filter);
   });
   return Result::kOk;
 }
@@ -194,8 +194,8 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
 template <typename T>
 void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
                                      int64_t slice, const T* input,
-                                     const T* gradient, Scratch* scratch,
-                                     S* sums) const {
+                                     const T* gradient, const T* filter,
+                                     Scratch* scratch, S* sums) const {
   const int64_t units = this->SetUnits(set);
   const int64_t part_size = this->part_size();
   const int64_t w_row_size = this->width * part_size;
@@ -239,6 +239,12 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
                   row + rows, next, set, &next_w);
         FetchRows(input, this->x_steps, this->XSize(2), this->x_channels,
                   x.last() + 1, x_next, set, &next_x);
+        if (next == 0 && slices == 1) {
+          // A row of the filter is a "pixel".
+          FetchRows(filter, {0, this->g.output_channels, this->out_channels, 1},
+                    this->x_channels, this->out_channels, 0,
+                    this->g.filter_taps(), set, &next_w);
+        }
       }
 
       int64_t vectors_done = 0;
@@ -294,13 +300,14 @@ void FilterGradientPass<T>::FetchRows(const T* tensor, const Steps& steps,
 }
 
 template <typename T>
-void FilterGradientPass<T>::StoreUnit(const Chunk& chunk, const Unit& unit,
-                                      const S* sums, T* filter) const {
+void FilterGradientPass<T>::StoreUnits(const Chunk& chunk, const Unit& first,
+                                       int64_t count, const S* sums,
+                                       T* filter) const {
   // A "pixel" is a channel of x.
   const Steps steps = {0, this->g.output_channels, this->out_channels, 1};
   const int64_t tap_size = chunk.channels * this->part_size();
   const Mapping mapping =
-      this->form.Map(steps, unit.block, 1, chunk.channels, unit.channels,
+      this->form.Map(steps, first.block, count, chunk.channels, first.channels,
                      this->part_size(), this->unit_size());
   for (int64_t r = 0; r < chunk.rows; ++r) {
     for (int64_t t = 0; t < chunk.taps; ++t) {
@@ -310,8 +317,8 @@ void FilterGradientPass<T>::StoreUnit(const Chunk& chunk, const Unit& unit,
           mapping, sums + (r * chunk.taps + t) * tap_size, {},
           filter +
               (tap * this->x_channels + chunk.first_channel) * steps.pixel +
-              unit.block * this->form.groups_per_block() * steps.group +
-              unit.first_channel);
+              first.block * this->form.groups_per_block() * steps.group +
+              first.first_channel);
     }
   }
 }

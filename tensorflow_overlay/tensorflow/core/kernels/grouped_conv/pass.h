@@ -52,8 +52,8 @@ template <typename T>
 struct Pass {
   using S = Sum<T>;
 
-  // `backward` is InputGradient.
-  Pass(const ConvGeometry& geometry, bool backward)
+  // `backward` is InputGradient. `best_vectors` is Form's.
+  Pass(const ConvGeometry& geometry, bool backward, int64_t best_vectors)
       : g(geometry),
         backward(backward),
         kernels(GetKernels<T>()),
@@ -61,7 +61,8 @@ struct Pass {
                             : g.input_channels_per_group()),
         out_channels(backward ? g.input_channels_per_group()
                               : g.output_channels_per_group()),
-        form(kernels.lanes, sizeof(S), g.groups, x_channels, out_channels),
+        form(kernels.lanes, sizeof(S), g.groups, x_channels, out_channels,
+             best_vectors),
         x_steps(TensorSteps(g, x_channels,
                             backward ? g.output_pixels() : g.input_pixels())),
         out_steps(TensorSteps(g, out_channels,

@@ -29,7 +29,7 @@ Steps TensorSteps(const ConvGeometry& geometry, int64_t channels,
 }
 
 Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
-           int64_t x_channels, int64_t vector_channels)
+           int64_t x_channels, int64_t vector_channels, int64_t best_vectors)
     : lanes(lanes), groups(groups), log_groups(0), channels_per_vector(lanes) {
   int64_t fewest = -1;
   for (int log = 0; lanes >> log > 0; ++log) {
@@ -42,9 +42,8 @@ Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
     if (!fits(x_channels) || !fits(vector_channels)) continue;
     const int64_t vectors = CeilDiv(vector_channels, together);
     const int64_t all_vectors = vectors * CeilDiv(groups, int64_t{1} << log);
-    // Two vectors use each x that is loaded twice.
     if (fewest < 0 || all_vectors < fewest ||
-        (all_vectors == fewest && vectors == 2)) {
+        (all_vectors == fewest && vectors == best_vectors)) {
       fewest = all_vectors;
       log_groups = log;
       channels_per_vector = together;

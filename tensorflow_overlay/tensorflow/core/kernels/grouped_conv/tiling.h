@@ -71,10 +71,10 @@ Steps TensorSteps(const ConvGeometry& geometry, int64_t channels,
 // groups_per_block + g is channel c of group g. x has one value for each of a
 // block's groups.
 struct Form {
-  // Chooses how many groups fill the most lanes. `scalar_bytes` is the size of
-  // a lane.
+  // Chooses how many groups fill the most lanes or, of those, how many need
+  // `best_vectors` for a block. `scalar_bytes` is the size of a lane.
   Form(int64_t lanes, int64_t scalar_bytes, int64_t groups, int64_t x_channels,
-       int64_t vector_channels);
+       int64_t vector_channels, int64_t best_vectors);
 
   int64_t blocks() const { return CeilDiv(groups, groups_per_block()); }
   int64_t groups_per_block() const { return int64_t{1} << log_groups; }
