@@ -27,11 +27,10 @@ namespace {
 // Into so many tasks the pass is divided, or a few more or less. It does not
 // depend on the number of threads, so that sums do not either.
 constexpr int64_t kTasks = 16;
-// So many rows of out are summed, before sums go back to memory: of scalars, as
-// have some positions; of vectors, which take all of the bandwidth, as leave a
-// unit's x and w in the first level's cache.
+// So many rows of out are summed, before sums go back to memory, as have some
+// positions or as leave a unit's x and w in the first level's cache.
 constexpr int64_t kPositions = 112;
-constexpr int64_t kUnitBytes = 1 << 15;
+constexpr int64_t kUnitBytes = 3 << 13;
 
 // Memory to fetch into the cache, little by little.
 class Fetcher {
@@ -105,9 +104,8 @@ void FilterGradientPass<T>::Divide() {
   const int64_t width_bytes = this->width * position_bytes;
   rows_at_once = std::max<int64_t>(
       1,
-      std::min({this->form.groups_per_block() < this->form.lanes
-                    ? kPositions / this->width
-                    : kUnitBytes / (row_bytes + width_bytes),
+      std::min({std::max(kPositions / this->width,
+                         kUnitBytes / (row_bytes + width_bytes)),
                 this->rows, kSumBytes / width_bytes,
                 kRowBytes / row_bytes / chunk_rows, kListSize / chunk_rows}));
   const Dimension& height = g.dim[1];

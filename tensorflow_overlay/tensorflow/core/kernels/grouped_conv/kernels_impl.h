@@ -719,9 +719,16 @@ void CopyNeighbours(const Copier& copier, const Mapping& m,
                     typename Copier::Tensor* tensor,
                     typename Copier::Scratch* scratch) {
   constexpr int kLanes = Copier::kLanes;
+  const bool all_vectors = m.groups_per_block * m.channels == kLanes &&
+                           m.groups % m.groups_per_block == 0;
   ForBlocks(m, tensor, scratch,
             [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
                 int64_t groups) {
+              if (all_vectors) {  // Without what others need for each block.
+                copier.template CopyVector<1, 1>([p](int) { return p; }, kLanes,
+                                                 to, kLanes, 0);
+                return;
+              }
               const int64_t size = groups * m.channels;
               int64_t i = 0;
               const auto at = [&](int) { return p + i; };
