@@ -129,6 +129,7 @@ def main():
             count += 1
     if count:
         raise Error("%d problems" % count)
+    print("No problems")
 
 
 if __name__ == "__main__":

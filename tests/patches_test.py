@@ -200,7 +200,7 @@ class VerifyTest(PatchTestCase, parameterized.TestCase):
         return self.patches / (self.patches / "series").read_text().split()[0]
 
     def test_patches_as_they_are_pass(self):
-        self.succeed("verify.py")
+        self.assertIn("No problems", self.succeed("verify.py"))
 
     @parameterized.named_parameters(
         ("offset", r"\n@@ (.*) \+(\d)", r"\n@@ \1 +1\2", "applies with an offset"),
