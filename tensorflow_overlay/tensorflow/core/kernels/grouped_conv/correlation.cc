@@ -73,15 +73,23 @@ void Correlation<T>::Divide(int num_threads) {
     this->slots *= spread;
   }
 
+  const int64_t most_tasks = kTasksPerThread * num_threads;
   this->units_per_set = 1;
   if (!waiting && this->parts == 1) {
+    // Tasks that share a set each pack its filter, which should cost little.
+    const bool shareable = most_tasks * this->g.filter_size() <
+                           (this->g.input_size() + this->g.output_size()) / 2;
     const int64_t filter_bytes = this->unit_size() * sizeof(Sum<T>);
     this->units_per_set = std::max<int64_t>(
-        1, std::min({this->units, kSharedFilterBytes / filter_bytes,
-                     kSharedRowBytes / (this->slots * row_bytes)}));
+        1,
+        std::min({shareable ? this->units : CeilDiv(this->units, most_tasks),
+                  kSharedFilterBytes / filter_bytes,
+                  kSharedRowBytes / (this->slots * row_bytes)}));
+    // As equal as can be.
+    this->units_per_set = CeilDiv(this->units, this->sets());
   }
   this->SetPrefetch();
-  const int64_t tasks = CeilDiv(kTasksPerThread * num_threads, this->sets());
+  const int64_t tasks = CeilDiv(most_tasks, this->sets());
   rows_per_task = CeilDiv(this->rows, std::min(this->rows, tasks));
   if (waiting) {
     rows_per_task =

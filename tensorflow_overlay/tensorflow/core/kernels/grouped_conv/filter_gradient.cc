@@ -132,7 +132,7 @@ void FilterGradientPass<T>::Divide() {
     const int64_t filter_bytes = this->unit_size() * sizeof(S);
     this->units_per_set = std::max<int64_t>(
         1, std::min({slicing ? this->units : CeilDiv(this->units, kTasks),
-                     kSharedFilterBytes / 2 / filter_bytes,
+                     kSharedFilterBytes / 5 / filter_bytes,
                      kSharedRowBytes / (this->slots * row_bytes),
                      kSumBytes / (rows_at_once * width_bytes)}));
   }

@@ -15,6 +15,8 @@ limitations under the License.
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv_launch.h"
 
+#include <algorithm>
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -44,9 +46,14 @@ class PoolTaskRunner : public grouped_conv::TaskRunner {
 
   void Run(int64_t count, int64_t cycles_per_task,
            const std::function<void(int64_t)>& task) override {
-    Shard(workers_.num_threads, workers_.workers, count, cycles_per_task,
-          [&](int64 begin, int64 end) {
-            for (int64 i = begin; i < end && !IsCancelled(); ++i) task(i);
+    // Each thread takes the next task when it has done one. So the caller's
+    // starts at once, and one that wakes up late has less to do.
+    const int64_t threads = std::min<int64_t>(count, workers_.num_threads);
+    if (threads == 0) return;
+    std::atomic<int64_t> next(0);
+    Shard(workers_.num_threads, workers_.workers, threads,
+          cycles_per_task * count / threads, [&](int64, int64) {
+            for (int64_t i; (i = next++) < count && !IsCancelled();) task(i);
           });
   }
 

@@ -34,7 +34,7 @@ namespace grouped_conv {
 
 // Units share a task as long as their filters and rows of x stay in the cache
 // together.
-constexpr int64_t kSharedFilterBytes = 1 << 17;
+constexpr int64_t kSharedFilterBytes = 5 << 16;
 constexpr int64_t kSharedRowBytes = 3 << 17;
 // Tensors that are larger together are fetched ahead.
 constexpr int64_t kPrefetchBytes = 1 << 24;
