@@ -54,12 +54,11 @@ void Correlation<T>::Divide(int num_threads) {
   const int64_t position_bytes = this->part_size() * sizeof(Sum<T>);
   // Sums of one chunk wait in scratch for those of the next.
   const bool waiting = this->chunks.count() > 1;
-  const int64_t waiting_bytes = waiting ? position_bytes : 0;
   const int64_t full_width = this->plan.phases[0].count;
   phases = this->plan.num_phases;
-  if (waiting || !this->SetWidth(true, full_width, waiting_bytes)) {
+  if (waiting || !this->SetWidth(true, full_width, position_bytes)) {
     phases = 1;
-    this->SetWidth(false, full_width, waiting_bytes);
+    this->SetWidth(false, full_width, position_bytes);
   }
   // With a dilation, rows of x in between serve the next rows of sums.
   const Dimension& height = this->g.dim[1];
@@ -81,10 +80,9 @@ void Correlation<T>::Divide(int num_threads) {
                            (this->g.input_size() + this->g.output_size()) / 2;
     const int64_t filter_bytes = this->unit_size() * sizeof(Sum<T>);
     this->units_per_set = std::max<int64_t>(
-        1,
-        std::min({shareable ? this->units : CeilDiv(this->units, most_tasks),
-                  kSharedFilterBytes / filter_bytes,
-                  kSharedRowBytes / (this->slots * row_bytes)}));
+        1, std::min({shareable ? this->units : CeilDiv(this->units, most_tasks),
+                     kSharedFilterBytes / filter_bytes,
+                     kSharedRowBytes / (this->slots * row_bytes)}));
     // As equal as can be.
     this->units_per_set = CeilDiv(this->units, this->sets());
   }
@@ -116,9 +114,8 @@ class CorrelationTask {
         x_(pass, tensors.x, set, /*most=*/1, scratch),
         products_(scratch->Take<Product<S>>(pass.chunks.largest().rows *
                                             pass.chunks.largest().taps)),
-        sums_(scratch->Take<S>(pass.chunks.count() > 1
-                                   ? rows_ * pass.width * pass.part_size()
-                                   : kMaxRows * kMaxVectors * form_.lanes)) {
+        sums_(scratch->Take<S>((pass.chunks.count() > 1 ? rows_ : 1) *
+                               pass.width * pass.part_size())) {
     scale_ = PackChannels(tensors.epilogue.scale, scratch);
     bias_ = PackChannels(tensors.epilogue.bias, scratch);
     direct_ = std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
@@ -154,10 +151,9 @@ class CorrelationTask {
   const S* PackChannels(const T* values, Scratch* scratch) const;
   void PackFilter();
   void SumRow(int64_t row);
-  // Sums positions [j, j + num_j) of the phase and vectors [v, v + num_v) of
-  // the i-th unit, whose row of the tensor starts at `out`.
-  void SumTile(int64_t row, int64_t i, const Unit& unit, T* out, int64_t phase,
-               int64_t v, int64_t num_v, int64_t j, int64_t num_j);
+  // Copies the sums of `count` positions of the i-th unit to the tensor.
+  void StoreSums(int64_t i, const Unit& unit, int64_t count, const Steps& steps,
+                 const S* sums, T* out) const;
 
   const Correlation<T>& pass_;
   const Form& form_;
@@ -169,7 +165,7 @@ class CorrelationTask {
   S* const w_;
   XRows<T> x_;
   Product<S>* const products_;
-  S* const sums_;  // Of a tile or, until their last chunk, of all rows.
+  S* const sums_;  // Of a row or, until their last chunk, of all rows.
   const S* scale_;
   const S* bias_;
   bool direct_;  // Whether whole blocks of sums go to the tensor at once.
@@ -180,8 +176,6 @@ class CorrelationTask {
   Chunk chunk_;
   bool accumulate_;  // Whether there were chunks before.
   bool final_;       // Whether there is none behind.
-  int64_t num_products_;
-  int64_t vectors_done_;  // Of the row.
   Prefetcher next_sums_;
 };
 
@@ -240,90 +234,89 @@ void CorrelationTask<T>::SumRow(int64_t row) {
     next_sums_.Start(tensors_.sums + (first_row_ + row + 1) * size,
                      size * sizeof(T));
   }
-  vectors_done_ = 0;
+  int64_t vectors_done = 0;
+  const int64_t row_vectors = units_ * pass_.part_vectors * pass_.OutSize(2);
   const int64_t tap_size = chunk_.channels * pass_.part_size();
+  // A row of a phase's positions.
+  Steps steps = pass_.out_steps;
+  steps.pixel *= pass_.plan.out_step;
+
+  Tile<S> tile;
+  tile.products = products_;
+  tile.x_row = pass_.plan.x_step * x_.pixel_size();
+  tile.x_depth = form_.groups_per_block();
+  tile.w_depth = pass_.part_size();
+  tile.accumulate = accumulate_;
   for (int64_t i = 0; i < units_; ++i) {
     const Unit unit = pass_.GetUnit(set_, i);
-    T* const out = tensors_.sums + pass_.OutOffset(first_row_ + row, unit);
     const S* const w = w_ + i * pass_.unit_size();
+    const bool direct =
+        direct_ && (unit.block + 1) * form_.groups_per_block() <= form_.groups;
     for (int64_t p = first_phase_; p < end_phase_; ++p) {
       const Phase& phase = pass_.plan.phases[p];
       const int64_t count = std::min(pass_.width, phase.count - begin_);
       if (count <= 0) continue;
-      num_products_ = 0;
+      tile.num_products = 0;
       for (int64_t r = 0; r < chunk_.rows; ++r) {
         for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
           const grouped_conv::Run run = Clip(pass_.plan.runs[k], chunk_);
           if (run.count <= 0) continue;
           const S* x = x_.Find(i, r, 0, run);
           if (x == nullptr) break;
-          products_[num_products_++] = {
+          products_[tile.num_products++] = {
               x, w + (r * chunk_.taps + run.tap) * tap_size,
               run.count * chunk_.channels};
         }
       }
+      T* const out = tensors_.sums + pass_.OutOffset(first_row_ + row, unit) +
+                     p * pass_.out_steps.pixel + begin_ * steps.pixel;
+      S* sums = sums_;
+      int64_t channel_step = form_.groups_per_block();
+      tile.sum_row = pass_.part_size();
+      tile.group_step = 0;
+      if (direct) {
+        sums = reinterpret_cast<S*>(out);
+        channel_step = 1;
+        tile.sum_row = steps.pixel;
+        if (form_.groups_per_block() > 1) tile.group_step = steps.group;
+      } else if (pass_.chunks.count() > 1) {
+        sums += row * pass_.width * tile.sum_row;
+      }
+      const auto sum_tile = [&](int64_t v, int64_t num_v, int64_t j,
+                                int64_t num_j) {
+        tile.x_offset = j * tile.x_row;
+        tile.w_offset = v * form_.lanes;
+        tile.sum = sums + j * tile.sum_row +
+                   v * form_.channels_per_vector * channel_step;
+        vectors_done += num_v * num_j;
+        x_.FetchUntil(vectors_done, row_vectors);
+        next_sums_.FetchUntil(vectors_done, row_vectors);
+        pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](tile);
+      };
       ForPieces(form_.Vectors(unit.channels), kMaxVectors,
                 [&](int64_t v, int64_t num_v) {
                   ForPieces(count, pass_.kernels.max_rows[num_v - 1],
                             [&](int64_t j, int64_t num_j) {
-                              SumTile(row, i, unit, out, p, v, num_v, j, num_j);
+                              sum_tile(v, num_v, j, num_j);
                             });
                 });
+      if (!direct && final_) StoreSums(i, unit, count, steps, sums, out);
     }
   }
 }
 
 template <typename T>
-void CorrelationTask<T>::SumTile(int64_t row, int64_t i, const Unit& unit,
-                                 T* out, int64_t phase, int64_t v,
-                                 int64_t num_v, int64_t j, int64_t num_j) {
-  const int64_t first_channel = v * form_.channels_per_vector;
-  Steps steps = pass_.out_steps;
-  out += (phase + (begin_ + j) * pass_.plan.out_step) * steps.pixel +
-         first_channel * steps.channel;
-  steps.pixel *= pass_.plan.out_step;
-
-  Tile<S> tile;
-  tile.products = products_;
-  tile.num_products = num_products_;
-  tile.x_row = pass_.plan.x_step * x_.pixel_size();
-  tile.x_offset = j * tile.x_row;
-  tile.x_depth = form_.groups_per_block();
-  tile.w_offset = v * form_.lanes;
-  tile.w_depth = pass_.part_size();
-  tile.accumulate = accumulate_;
-  const bool direct =
-      direct_ && (unit.block + 1) * form_.groups_per_block() <= form_.groups;
-  tile.group_step = 0;
-  if (direct) {
-    tile.sum = reinterpret_cast<S*>(out);
-    tile.sum_row = steps.pixel;
-    if (form_.groups_per_block() > 1) tile.group_step = steps.group;
-  } else if (accumulate_ || !final_) {
-    tile.sum_row = pass_.part_size();
-    tile.sum = sums_ + (row * pass_.width + j) * tile.sum_row + tile.w_offset;
-  } else {
-    tile.sum = sums_;
-    tile.sum_row = num_v * form_.lanes;
-  }
-
-  vectors_done_ += num_v * num_j;
-  const int64_t row_vectors = units_ * pass_.part_vectors * pass_.OutSize(2);
-  x_.FetchUntil(vectors_done_, row_vectors);
-  next_sums_.FetchUntil(vectors_done_, row_vectors);
-
-  pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](tile);
-  if (direct || !final_) return;
-  const int64_t channels = std::min(num_v * form_.channels_per_vector,
-                                    unit.channels - first_channel);
+void CorrelationTask<T>::StoreSums(int64_t i, const Unit& unit, int64_t count,
+                                   const Steps& steps, const S* sums,
+                                   T* out) const {
   ScratchEpilogue<T> epilogue;
-  const int64_t offset = i * pass_.part_size() + v * form_.lanes;
+  const int64_t offset = i * pass_.part_size();
   if (scale_ != nullptr) epilogue.scale = scale_ + offset;
   if (bias_ != nullptr) epilogue.bias = bias_ + offset;
   epilogue.activation = tensors_.epilogue.activation;
-  pass_.kernels.unpack(
-      form_.Map(steps, unit.block, 1, num_j, channels, tile.sum_row, 0),
-      tile.sum, epilogue, out);
+  pass_.kernels.unpack(form_.Map(steps, unit.block, 1, count, unit.channels,
+                                 pass_.part_size(), 0),
+                       sums, epilogue, out);
 }
 
 template <typename T>
