@@ -91,7 +91,7 @@ struct FilterGradientPass : Pass<T> {
 
   int64_t rows_at_once;  // Less than a plane has, or some planes.
   int64_t slices;
-  bool fetch_ahead;
+  bool whole_rows;  // Of channels last.
 };
 
 template <typename T>
@@ -137,7 +137,7 @@ void FilterGradientPass<T>::Divide() {
                      kSumBytes / (rows_at_once * width_bytes)}));
   }
   this->prefetch = false;  // In its own way.
-  fetch_ahead =
+  whole_rows =
       g.layout == Layout::kChannelsLast && this->width == g.dim[2].output;
   const int64_t sets = this->chunks.count() * this->sets();
   slices = std::max<int64_t>(
@@ -219,16 +219,18 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
                        std::max(rows_at_once, height) - row % height,
                        end_row - row});
       x.Load(row, rows);
-      for (int64_t j = 0; j < rows; ++j) {
-        const Unit unit = this->GetUnit(set, 0);
-        this->kernels.pack(
-            this->form.Map(this->out_steps, unit.block, units, count,
-                           unit.channels, part_size, w_row_size),
-            gradient + this->OutOffset(row + j, unit) +
-                begin * this->out_steps.pixel,
-            w + j * units * w_row_size);
+      // Whole rows are neighbours.
+      const int64_t at_once = whole_rows ? rows : 1;
+      const Unit first = this->GetUnit(set, 0);
+      for (int64_t j = 0; j < rows; j += at_once) {
+        this->kernels.pack(this->form.Map(this->out_steps, first.block, units,
+                                          at_once * count, first.channels,
+                                          part_size, rows_at_once * w_row_size),
+                           gradient + this->OutOffset(row + j, first) +
+                               begin * this->out_steps.pixel,
+                           w + j * w_row_size);
       }
-      if (fetch_ahead) {
+      if (whole_rows) {
         const int64_t next = std::min(rows_at_once, end_row - row - rows);
         // Likely those behind the last one.
         const int64_t x_next =
@@ -262,7 +264,7 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
               const S* found = x.Find(i, r, j, run);
               if (found == nullptr) continue;
               products[outer.num_products++] = {
-                  found, w + (j * units + i) * w_row_size, count};
+                  found, w + (i * rows_at_once + j) * w_row_size, count};
             }
             outer.rows = run.count * chunk.channels;
             outer.vectors = this->form.Vectors(unit.channels);
