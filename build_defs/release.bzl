@@ -92,6 +92,7 @@ _release = repository_rule(
         "copts": attr.string_list(),
         "one_dnn": attr.bool(),
         "own_keras": attr.bool(),
+        "keras": attr.string(),
         "stand_ins": attr.label_keyed_string_dict(allow_files = True),
     },
     environ = ["CC", "PATH"],
@@ -107,7 +108,8 @@ def tensorflow_release(
         local_version,
         copts = [],
         one_dnn = False,
-        own_keras = False):
+        own_keras = False,
+        keras = None):
     """Pins one official wheel and what is made of it.
 
     Args:
@@ -121,6 +123,8 @@ def tensorflow_release(
       one_dnn: whether it can run convolutions with oneDNN, which
         TF_ENABLE_ONEDNN_OPTS switches on and off.
       own_keras: whether Keras is a part of it, and patched and tested with it.
+      keras: otherwise, the version of Keras to test it with, of those that
+        keras_release() pins.
     """
     stock = stock_tensorflow(distribution, version, python, sha256)
     _release(
@@ -132,6 +136,7 @@ def tensorflow_release(
         copts = copts,
         one_dnn = one_dnn,
         own_keras = own_keras,
+        keras = "keras_" + keras.replace(".", "_") if keras else "",
         stand_ins = {
             Label("//build_defs/stand_ins:tensorflow.bzl"): "tensorflow/tensorflow.bzl",
             Label("//build_defs/stand_ins:tensorflow.BUILD"): "tensorflow/BUILD",
@@ -187,6 +192,7 @@ def _pinned_releases_impl(repository_ctx):
             "stock": stock,
             "environments": _test_environments(name in attr.one_dnn),
             "own_keras": name in attr.own_keras,
+            "keras": attr.keras.get(name),
         }
         for name, stock in attr.releases.items()
     }
@@ -208,6 +214,7 @@ _pinned_releases = repository_rule(
         "releases": attr.string_dict(),
         "one_dnn": attr.string_list(),
         "own_keras": attr.string_list(),
+        "keras": attr.string_dict(),
         "peers": attr.string_list(),
     },
 )
@@ -228,6 +235,7 @@ def pinned_releases(name):
         releases = stock,
         one_dnn = [rule["name"] for rule in releases if rule["one_dnn"]],
         own_keras = [rule["name"] for rule in releases if rule["own_keras"]],
+        keras = {rule["name"]: rule["keras"] for rule in releases if rule["keras"]},
         peers = [
             rule["name"]
             for rule in rules

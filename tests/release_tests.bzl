@@ -1,6 +1,7 @@
 """The tests that see a rebuilt wheel from outside, and those of the tools."""
 
 load("//build_defs:wheel.bzl", "python_test")
+load(":keras_tests.bzl", "keras_tests")
 
 # Upstream tests that a wheel whose Keras is patched carries itself and that use
 # convolutions, with the cases that do where others do not.
@@ -23,7 +24,7 @@ _WORKSPACE = [
     "//ci:programs",
 ]
 
-def release_tests(name, stock, environments, own_keras, peers):
+def release_tests(name, stock, environments, own_keras, keras, peers):
     """Declares the tests of one rebuilt wheel and, as `name`, a suite of them.
 
     `//...` leaves them out: it would fetch every release that is pinned.
@@ -34,6 +35,7 @@ def release_tests(name, stock, environments, own_keras, peers):
       environments: environment variables to compare it with the official wheel
         in, by what they add to a test's name.
       own_keras: whether Keras is a part of it.
+      keras: name of the repository of the Keras that it is tested with, if any.
       peers: names of the repositories of official wheels that it exchanges
         models with, if so; else, that its plugin is tried with.
     """
@@ -133,6 +135,8 @@ def release_tests(name, stock, environments, own_keras, peers):
                 for peer in peers
             }),
         )
+    if keras:
+        tests.update(keras_tests(keras, release, environments))
     _suite(name, name + "_", official, tests)
 
 def tool_tests(name, release, stock):

@@ -45,7 +45,16 @@ def judge(wheel):
     return re.search(r'following platform tag:\s+"(\w+)"', shown).group(1)
 
 
-class WheelTest(absltest.TestCase):
+def added_files():
+    """Returns the paths of what the overlay, where there is one, adds to the official wheel."""
+    if "OVERLAY" not in os.environ:
+        return set()
+    overlay = pathlib.Path(os.path.realpath(os.environ["OVERLAY"]))
+    modules = [path.relative_to(overlay).as_posix() for path in overlay.glob("**/*.py")]
+    return {path for path in modules if not path.endswith("_test.py")} | {LIBRARY}
+
+
+class WheelTestCase(absltest.TestCase):
     def setUp(self):
         super().setUp()
         self.official = self.enter_context(zipfile.ZipFile(os.environ["OFFICIAL_WHEEL"]))
@@ -54,10 +63,8 @@ class WheelTest(absltest.TestCase):
             "%s-%s.dist-info/" % parts(name)[:2] for name in (OFFICIAL_NAME, REBUILT_NAME)
         )
 
-    def elf(self):
-        """Returns the library, for pyelftools."""
-        return ELFFile(self.enter_context(self.rebuilt.open(LIBRARY)))
 
+class WheelTest(WheelTestCase):
     def test_record_has_every_file_with_its_hash_and_size(self):
         record_path = self.rebuilt_info + "RECORD"
         rows = list(csv.reader(self.rebuilt.read(record_path).decode().splitlines()))
@@ -104,12 +111,6 @@ class WheelTest(absltest.TestCase):
         self.assertEqual(different, [expected])
 
     def test_differs_in_the_files_that_patches_and_overlay_name_alone(self):
-        overlay = pathlib.Path(os.path.realpath(os.environ["OVERLAY"]))
-        new_modules = {
-            path.relative_to(overlay).as_posix()
-            for path in overlay.glob("**/*.py")
-            if not path.name.endswith("_test.py")
-        }
         patched = set()
         for patch in patches():
             patched.update(re.findall(r"^\+\+\+ b/(.*)$", patch.read_text(), re.MULTILINE))
@@ -125,7 +126,7 @@ class WheelTest(absltest.TestCase):
         official = contents(self.official, self.official_info)
         rebuilt = contents(self.rebuilt, self.rebuilt_info)
         self.assertEmpty(official.keys() - rebuilt.keys())
-        self.assertEqual(rebuilt.keys() - official.keys(), new_modules | {LIBRARY})
+        self.assertEqual(rebuilt.keys() - official.keys(), added_files())
         changed = {path for path in official if official[path] != rebuilt[path]}
         self.assertEqual(changed, patched)
 
@@ -151,11 +152,20 @@ class WheelTest(absltest.TestCase):
             )
         notice = self.rebuilt.read(self.rebuilt_info + "NOTICE").decode()
         self.assertIn(OFFICIAL_NAME, notice)
-        self.assertIn(LIBRARY, notice)
+        for path in added_files():
+            self.assertIn("\n  %s\n" % path, notice)
         for patch in patches():
             self.assertIn(patch.name, notice)
             for path in re.findall(r"^\+\+\+ b/(.*)$", patch.read_text(), re.MULTILINE):
                 self.assertIn("\n  %s\n" % path, notice)
+
+
+class LibraryTest(WheelTestCase):
+    """Tests of the library in a wheel of TensorFlow."""
+
+    def elf(self):
+        """Returns the library, for pyelftools."""
+        return ELFFile(self.enter_context(self.rebuilt.open(LIBRARY)))
 
     def test_auditwheel_finds_the_tag_true(self):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,54 @@
+"""The tests of a patched Keras on a rebuilt wheel of TensorFlow."""
+
+def keras_tests(keras, release, environments):
+    """Makes the tests of one release of Keras on one of TensorFlow.
+
+    Args:
+      keras: name of the repository of the Keras release.
+      release: label of the root package of the TensorFlow release.
+      environments: environment variables to try the layers in, by what they add
+        to a test's name.
+
+    Returns:
+      The attributes of each test, by its name.
+    """
+    patched = "@%s//:" % keras
+    stock = "@stock_%s//:" % keras
+    tests = {
+        keras + "_wheel_test": dict(
+            # Those of a wheel without a library.
+            args = ["WheelTest", "PatchesTest"],
+            data = [patched + "patches"],
+            file_env = {
+                "//build_defs:pack_wheel.py": "PACK_WHEEL",
+                stock + "official.txt": "OFFICIAL_NAME",
+                stock + "official.whl": "OFFICIAL_WHEEL",
+                patched + "patches/series": "SERIES",
+                patched + "wheel.name.txt": "REBUILT_NAME",
+                patched + "wheel.whl": "REBUILT_WHEEL",
+            },
+            main = "wheel_test.py",
+        ),
+        keras + "_patches_test": dict(
+            data = [
+                "patch_workspace.py",
+                "workspace.py",
+                patched + "patches",
+                "//build_defs:rules",
+                "//ci:programs",
+            ],
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                stock + "official.txt": "OFFICIAL_NAME",
+                stock + "official.whl": "OFFICIAL_WHEEL",
+            },
+            main = "keras_patches_test.py",
+        ),
+    }
+    for suffix, env in environments.items():
+        tests[keras + "_layers_test" + suffix] = dict(
+            env = env,
+            main = "keras_layers_test.py",
+            path = [patched + "installed", release + "installed"],
+        )
+    return tests
