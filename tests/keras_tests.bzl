@@ -45,6 +45,11 @@ def keras_tests(keras, release, environments):
             main = "keras_patches_test.py",
         ),
     }
+    tests[keras + "_run_time_test"] = dict(
+        file_env = {release + "plugin.whl": "PLUGIN"},
+        main = "keras_run_time_test.py",
+        path = [release + "installed"],
+    )
     for suffix, env in environments.items():
         tests[keras + "_layers_test" + suffix] = dict(
             env = env,

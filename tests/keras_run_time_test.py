@@ -1,0 +1,83 @@
+"""Tests of the patches of Keras as the plugin's module applies them to an official one."""
+
+import inspect
+import os
+import sys
+import tempfile
+import zipfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl.testing import absltest
+
+FOLDER = tempfile.TemporaryDirectory()
+with zipfile.ZipFile(os.environ["PLUGIN"]) as plugin:
+    package = [path for path in plugin.namelist() if path.startswith("tensorflow_grouped")]
+    plugin.extractall(FOLDER.name, [path for path in package if not path.endswith(".so")])
+sys.path.append(FOLDER.name)
+from tensorflow_grouped_convolution import keras_patches  # noqa: E402
+
+X = np.random.RandomState(0).standard_normal((2, 9, 9, 8)).astype(np.float32)
+
+
+def compiled_by_xla(layer):
+    graph = tf.function(lambda x: layer(x)).get_concrete_function(X).graph
+    return "_XlaMustCompile" in str(graph.as_graph_def())
+
+
+class RunTimeTest(absltest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(keras_patches.unpatch_keras)
+
+    def test_layers_that_are_there_leave_xla_and_come_back(self):
+        layer = keras.layers.Conv2D(8, 3, groups=4)
+        before = layer(X)
+        self.assertTrue(compiled_by_xla(layer))
+        self.assertTrue(keras_patches.patch_keras())
+        self.assertFalse(compiled_by_xla(layer))
+        np.testing.assert_allclose(layer(X), before, rtol=1e-5, atol=1e-5)
+        keras_patches.unpatch_keras()
+        self.assertTrue(compiled_by_xla(layer))
+
+    def test_transposed_layers_take_groups(self):
+        signature = inspect.signature(keras.ops.conv_transpose)
+        documentation = keras.layers.Conv2DTranspose.__doc__
+        self.assertTrue(keras_patches.patch_keras())
+        layer = keras.layers.Conv2DTranspose(8, 3, groups=4, strides=2)
+        model = keras.Sequential([keras.Input(X.shape[1:]), layer])
+        self.assertEqual(layer.kernel.shape, (3, 3, 2, 8))
+        self.assertFalse(compiled_by_xla(layer))
+        path = os.path.join(FOLDER.name, "model.keras")
+        model.save(path)
+        np.testing.assert_array_equal(keras.models.load_model(path)(X), model(X))
+        self.assertIn("groups:", keras.layers.Conv2DTranspose.__doc__)
+
+        keras_patches.unpatch_keras()
+        self.assertEqual(inspect.signature(keras.ops.conv_transpose), signature)
+        self.assertEqual(keras.layers.Conv2DTranspose.__doc__, documentation)
+        with self.assertRaisesRegex(ValueError, "groups"):
+            keras.layers.Conv2DTranspose(8, 3, groups=4)
+
+    def test_bias_of_channels_first_goes_to_the_channels(self):
+        x = np.zeros((2, 3, 3), np.float32)
+        bias = np.arange(3, dtype=np.float32).reshape((1, 3, 1))
+        self.assertTrue(keras_patches.patch_keras())
+        np.testing.assert_array_equal(keras.ops.add(x, bias), x + bias)
+
+    def test_once_is_enough(self):
+        self.assertTrue(keras_patches.patch_keras())
+        self.assertFalse(keras_patches.patch_keras())
+
+    def test_another_keras_is_refused_and_stays(self):
+        text = keras_patches.PATCH.read_text()
+        self.addCleanup(keras_patches.PATCH.write_text, text)
+        keras_patches.PATCH.write_text(text.replace("\n-", "\n-# Not there: "))
+        with self.assertRaisesRegex(RuntimeError, "Keras 3.* is not the release"):
+            keras_patches.patch_keras()
+        self.assertTrue(compiled_by_xla(keras.layers.Conv2D(8, 3, groups=4)))
+
+
+if __name__ == "__main__":
+    absltest.main()
