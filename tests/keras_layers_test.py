@@ -87,14 +87,15 @@ class LayersTest(parameterized.TestCase):
             LAYERS,
             (1, 2, 3),
             FORMATS,
-            ("valid", "same"),
-            ({}, {"strides": 2}, {"dilation_rate": 2}),
+            (
+                {"padding": "valid"},
+                {"padding": "same", "strides": 2},
+                {"padding": "same", "dilation_rate": 2},
+            ),
         )
     )
-    def test_outputs(self, kind, rank, data_format, padding, options):
-        layer, x = make_layer(
-            kind, rank, groups=4, data_format=data_format, padding=padding, **options
-        )
+    def test_outputs(self, kind, rank, data_format, options):
+        layer, x = make_layer(kind, rank, groups=4, data_format=data_format, **options)
         expected = call_by_group(layer, x)
         for name, way in WAYS.items():
             with self.subTest(name):
@@ -131,8 +132,11 @@ class LayersTest(parameterized.TestCase):
         self.assertFalse(nn._has_general_cpu_kernel("Conv3D", tf.int32))
         self.assertFalse(nn._has_general_cpu_kernel("MatMul", tf.float32))
 
-    @parameterized.parameters(*itertools.product((1, 2, 3), FORMATS, (False, True)))
+    @parameterized.parameters(
+        *itertools.product((1, 2, 3), FORMATS, (False,)), *itertools.product((2,), FORMATS, (True,))
+    )
     def test_model_learns_and_predicts(self, rank, data_format, jit_compile):
+        keras.utils.set_random_seed(0)
         axis = 1 if data_format == "channels_first" else -1
         options = {"data_format": data_format, "padding": "same"}
         _, x = make_layer("conv", rank, data_format=data_format)
@@ -148,7 +152,7 @@ class LayersTest(parameterized.TestCase):
         )
         model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=jit_compile)
         history = model.fit(x, np.array([[1.0], [-1.0]]), epochs=20, verbose=0)
-        self.assertLess(history.history["loss"][-1], history.history["loss"][0] / 4)
+        self.assertLess(history.history["loss"][-1], history.history["loss"][0] / 2)
         self.assert_close(model.predict(x, verbose=0), model(x))
         self.assert_close(model.predict(x, verbose=0), WAYS["jit_compile"](model)(x))
 

@@ -54,6 +54,8 @@ def keras_tests(keras, release, environments):
         tests[keras + "_layers_test" + suffix] = dict(
             env = env,
             main = "keras_layers_test.py",
+            # Much of it is compiled by XLA.
+            size = "large",
             path = [patched + "installed", release + "installed"],
         )
     return tests
