@@ -27,41 +27,45 @@ namespace {
 // Into so many tasks the pass is divided, or a few more or less. It does not
 // depend on the number of threads, so that sums do not either.
 constexpr int64_t kTasks = 16;
-// So many rows of out are summed, before sums go back to memory, as have some
-// positions or as leave a unit's x and w in the first level's cache.
+// So many positions of out are summed before sums go back to memory.
 constexpr int64_t kPositions = 112;
-constexpr int64_t kUnitBytes = 3 << 13;
 
 // Memory to fetch into the cache, little by little.
 class Fetcher {
  public:
-  // Some bytes of each of some pixels, which are `pitch` bytes apart.
-  void Start(const void* first, int64_t bytes, int64_t pitch, int64_t pixels) {
+  // Some bytes of each of some pixels, which are `pitch` bytes apart, in so
+  // many parts.
+  void Start(const void* first, int64_t bytes, int64_t pitch, int64_t pixels,
+             int64_t parts) {
     const bool all = bytes == pitch;
     first_ = static_cast<const char*>(first);
     step_ = all ? kCacheLine : pitch;
     in_column_ = all ? CeilDiv(bytes * pixels, kCacheLine) : pixels;
-    count_ = all ? in_column_ : CeilDiv(bytes, kCacheLine) * pixels;
+    columns_ = all ? 1 : CeilDiv(bytes, kCacheLine);
+    part_ = CeilDiv(in_column_ * columns_, parts);
     done_ = 0;
   }
-  // What to fetch until `part` of `whole` is computed.
-  CacheLines Take(int64_t part, int64_t whole) {
-    if (done_ >= count_) return {nullptr, 0, 0};
-    const int64_t place = done_ % in_column_;
-    const int64_t count =
-        std::min(count_ * part / whole - done_, in_column_ - place);
-    const char* const first =
-        first_ + done_ / in_column_ * kCacheLine + place * step_;
+  // The next part, or less.
+  CacheLines Take() {
+    if (done_ == in_column_) {
+      done_ = 0;
+      --columns_;
+      first_ += kCacheLine;
+    }
+    if (columns_ <= 0) return {nullptr, 0, 0};
+    const int64_t count = std::min(part_, in_column_ - done_);
+    const char* const first = first_ + done_ * step_;
     done_ += count;
     return {first, step_, count};
   }
 
  private:
-  const char* first_ = nullptr;
+  const char* first_ = nullptr;  // Of the column.
   int64_t step_ = 0;
   int64_t in_column_ = 0;  // Lines `step_` apart, before those beside them.
-  int64_t count_ = 0;
-  int64_t done_ = 0;
+  int64_t columns_ = 0;
+  int64_t part_ = 0;
+  int64_t done_ = 0;  // Of the column.
 };
 
 // A task sums a chunk of the filter of a set of units, over a slice of the
@@ -104,9 +108,7 @@ void FilterGradientPass<T>::Divide() {
   const int64_t width_bytes = this->width * position_bytes;
   rows_at_once = std::max<int64_t>(
       1,
-      std::min({std::max(kPositions / this->width,
-                         kUnitBytes / (row_bytes + width_bytes)),
-                this->rows, kSumBytes / width_bytes,
+      std::min({kPositions / this->width, this->rows, kSumBytes / width_bytes,
                 kRowBytes / row_bytes / chunk_rows, kListSize / chunk_rows}));
   const Dimension& height = g.dim[1];
   if (rows_at_once > height.output) {
@@ -247,9 +249,6 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
         }
       }
 
-      int64_t vectors_done = 0;
-      const int64_t vectors =
-          units * chunk.rows * chunk.taps * chunk.channels * this->part_vectors;
       for (int64_t i = 0; i < units; ++i) {
         const Unit unit = this->GetUnit(set, i);
         const Phase& phase = this->plan.phases[0];
@@ -273,9 +272,8 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
             outer.sum = sums + i * this->unit_size() +
                         (r * chunk.taps + run.tap) * chunk.channels * part_size;
             outer.sum_row = part_size;
-            vectors_done += outer.rows * outer.vectors;
-            outer.fetch[0] = next_x.Take(vectors_done, vectors);
-            outer.fetch[1] = next_w.Take(vectors_done, vectors);
+            outer.fetch[0] = next_x.Take();
+            outer.fetch[1] = next_w.Take();
             this->kernels.sum_outer[this->form.log_groups](outer);
           }
         }
@@ -296,7 +294,9 @@ void FilterGradientPass<T>::FetchRows(const T* tensor, const Steps& steps,
   const int64_t groups = std::min(last + per_block, this->form.groups) - first;
   fetcher->Start(tensor + row * pixels * steps.pixel + first * steps.group,
                  groups * channels * sizeof(T), steps.pixel * sizeof(T),
-                 count * pixels);
+                 count * pixels,
+                 this->SetUnits(set) * this->chunks.largest().rows *
+                     this->plan.phases[0].end_run);
 }
 
 template <typename T>
