@@ -16,6 +16,7 @@ limitations under the License.
 #include "tensorflow/core/kernels/grouped_conv/geometry.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
 #include <sstream>
 
@@ -72,12 +73,13 @@ bool CheckAttribute(const char* name, const Shape& values, size_t count,
 
 // Checks that the product of those of `sizes` that are not 0 fits an int64_t,
 // and so any product of some of them.
-bool CheckProduct(const char* name, const Shape& sizes, std::string* error) {
+template <typename Sizes>
+bool CheckProduct(const char* name, const Sizes& sizes, std::string* error) {
   int64_t product = 1;
   for (int64_t size : sizes) {
     if (size != 0 && __builtin_mul_overflow(product, size, &product)) {
-      return Fail(error, name, " has too many elements: the product of ", sizes,
-                  " overflows");
+      return Fail(error, name, " has too many elements: the product of ",
+                  Shape(sizes), " overflows");
     }
   }
   return true;
@@ -86,7 +88,9 @@ bool CheckProduct(const char* name, const Shape& sizes, std::string* error) {
 }  // namespace
 
 std::vector<int64_t> ConvGeometry::output_shape() const {
-  std::vector<int64_t> shape = {batch};
+  std::vector<int64_t> shape;
+  shape.reserve(spatial_rank + 2);
+  shape.push_back(batch);
   if (layout == Layout::kChannelsFirst) shape.push_back(output_channels);
   for (int i = 3 - spatial_rank; i < 3; ++i) shape.push_back(dim[i].output);
   if (layout == Layout::kChannelsLast) shape.push_back(output_channels);
@@ -213,7 +217,12 @@ bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
     dim->filter = filter[i];
     if (!MakeDimension(problem, static_cast<int>(i), dim, error)) return false;
   }
-  if (!CheckProduct("output", result.output_shape(), error)) return false;
+  const Dimension* dim = result.dim;
+  // A list on the stack: small convolutions feel each allocation.
+  const std::initializer_list<int64_t> output = {result.batch, dim[0].output,
+                                                 dim[1].output, dim[2].output,
+                                                 result.output_channels};
+  if (!CheckProduct("output", output, error)) return false;
   *geometry = result;
   return true;
 }
