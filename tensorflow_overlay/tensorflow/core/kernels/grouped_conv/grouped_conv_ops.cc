@@ -146,7 +146,8 @@ class ForwardOp : public ConvOp {
   }
 };
 
-// Bias or batch normalization, then perhaps an activation.
+// Bias, then perhaps another tensor to add, or batch normalization; and then
+// perhaps an activation.
 template <typename T, int kSpatialRank>
 class FusedOp : public ForwardOp<T, kSpatialRank> {
  public:
@@ -167,7 +168,7 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
                   errors::Unimplemented("fused_ops cannot be ", fused));
       return;
     }
-    const int expected = batch_norm_ ? 4 : ops.empty() ? 0 : 1;
+    const int expected = batch_norm_ ? 4 : ops.empty() ? 0 : add_ ? 2 : 1;
     const int actual = context->num_inputs() - kFirstArgument;
     OP_REQUIRES(context, actual == expected,
                 errors::InvalidArgument(fused, " needs ", expected,
@@ -179,14 +180,18 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
                ConvGeometry* geometry) const override {
     TF_RETURN_IF_ERROR(
         (ForwardOp<T, kSpatialRank>::Check(context, problem, geometry)));
-    const TensorShape expected({geometry->output_channels});
+    const TensorShape channels({geometry->output_channels});
     for (int i = kFirstArgument; i < context->num_inputs(); ++i) {
+      const bool added = add_ && i == kAddedArgument;
       const TensorShape& shape = context->input(i).shape();
-      if (shape != expected) {
+      if (added ? Sizes(shape) != geometry->output_shape()
+                : shape != channels) {
         return errors::InvalidArgument(
             "args[", i - kFirstArgument, "] must have the shape ",
-            expected.DebugString(), " of filter's output channels but has ",
-            shape.DebugString());
+            added ? str_util::Join(geometry->output_shape(), ",")
+                  : channels.DebugString(),
+            added ? " of the output" : " of filter's output channels",
+            " but has ", shape.DebugString());
       }
     }
     return Status();
@@ -195,28 +200,46 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
   Status Run(OpKernelContext* context, const ConvProblem& problem,
              const ConvGeometry& geometry) const override {
     TF_RETURN_IF_ERROR(ConvolveAndScale(context, geometry));
-    if (leaky_relu_) {
-      auto output = context->mutable_output(0)->flat<T>();
-      const T zero = static_cast<T>(0);
-      const T alpha = static_cast<T>(leaky_relu_alpha_);
-      const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
-      Shard(workers.num_threads, workers.workers, output.size(),
-            /*cost_per_unit=*/2, [&](int64 begin, int64 end) {
-              for (int64 i = begin; i < end; ++i) {
-                if (output(i) < zero) output(i) = output(i) * alpha;
-              }
-            });
-    }
+    if (!add_ && !leaky_relu_) return Status();
+    auto output = context->mutable_output(0)->flat<T>();
+    const T* added =
+        add_ ? context->input(kAddedArgument).flat<T>().data() : nullptr;
+    const auto& workers = *context->device()->tensorflow_cpu_worker_threads();
+    Shard(workers.num_threads, workers.workers, output.size(),
+          /*cost_per_unit=*/2, [&](int64 begin, int64 end) {
+            for (int64 i = begin; i < end; ++i) {
+              Number value = static_cast<Number>(output(i));
+              if (add_) value += static_cast<Number>(added[i]);
+              output(i) = static_cast<T>(Activate(value));
+            }
+          });
     return Status();
   }
 
  private:
   static constexpr int kFirstArgument = 2;
+  static constexpr int kAddedArgument = 3;
+
+  // Types of 16 bits are too coarse to compute in.
+  using Number = typename std::conditional<sizeof(T) == 2, float, T>::type;
+
+  // The activations that the convolution has not done to its output itself.
+  Number Activate(Number value) const {
+    if (leaky_relu_) return value < 0 ? value * leaky_relu_alpha_ : value;
+    if (!add_ || activation_ == Activation::kNone) return value;
+    if (activation_ == Activation::kElu) {
+      return value < 0 ? std::expm1(value) : value;
+    }
+    value = std::max(value, static_cast<Number>(0));
+    return activation_ == Activation::kRelu6
+               ? std::min(value, static_cast<Number>(6))
+               : value;
+  }
 
   Status ConvolveAndScale(OpKernelContext* context,
                           const ConvGeometry& geometry) const {
     ConvEpilogue<T> epilogue;
-    epilogue.activation = activation_;
+    if (!add_) epilogue.activation = activation_;
     if (!batch_norm_) {
       if (context->num_inputs() > kFirstArgument) {
         epilogue.bias = Data<T>(context->input(kFirstArgument));
@@ -243,16 +266,19 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
 
   bool ReadFusedOps(const std::vector<string>& ops) {
     if (ops.empty()) return true;  // Grappler fused nothing but padding.
-    if (ops.size() > 2) return false;
     batch_norm_ = ops[0] == "FusedBatchNorm";
     if (!batch_norm_ && ops[0] != "BiasAdd") return false;
-    if (ops.size() == 1) return true;
-    leaky_relu_ = ops[1] == "LeakyRelu";
+    add_ = !batch_norm_ && ops.size() > 1 && ops[1] == "Add";
+    const size_t first = add_ ? 2 : 1;
+    if (ops.size() == first) return true;
+    if (ops.size() > first + 1) return false;
+    const string& op = ops[first];
+    leaky_relu_ = op == "LeakyRelu";
     if (leaky_relu_) return has_leaky_relu_;
-    activation_ = ops[1] == "Relu"    ? Activation::kRelu
-                  : ops[1] == "Relu6" ? Activation::kRelu6
-                  : ops[1] == "Elu"   ? Activation::kElu
-                                      : Activation::kNone;
+    activation_ = op == "Relu"    ? Activation::kRelu
+                  : op == "Relu6" ? Activation::kRelu6
+                  : op == "Elu"   ? Activation::kElu
+                                  : Activation::kNone;
     return activation_ != Activation::kNone;
   }
 
@@ -267,8 +293,6 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     const T* beta = arguments[1];
     const T* mean = arguments[2];
     const T* variance = arguments[3];
-    // Types of 16 bits are too coarse to compute in.
-    using Number = typename std::conditional<sizeof(T) == 2, float, T>::type;
     for (int64 i = 0; i < channels; ++i) {
       const Number factor =
           static_cast<Number>(gamma[i]) /
@@ -280,6 +304,7 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
   }
 
   bool batch_norm_ = false;
+  bool add_ = false;
   float epsilon_ = 0;
   Activation activation_ = Activation::kNone;
   bool leaky_relu_ = false;
