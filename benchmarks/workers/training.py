@@ -1,0 +1,45 @@
+"""Times training steps in one framework: `training.py MODULE`.
+
+The modules are training_keras and training_pytorch, whose CASES are functions by
+their names. Reads JSON lines such as {"case": "resnext50", "repeat": 3}, and
+answers each with {"seconds": [...]}, a time for each step, or {"error": "..."};
+says {"version": "..."} when it is ready. A case returns a function that does one
+step (or `steps` of them at once, if it has that attribute) and waits for it. It
+is called once before it is timed.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+
+
+def timed(case, repeat):
+    step = case()
+    step()
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        step()
+        seconds.append((time.perf_counter() - start) / getattr(step, "steps", 1))
+    return seconds
+
+
+def main():
+    # What frameworks print is no answer.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    module = importlib.import_module(sys.argv[1])
+    print(json.dumps({"version": module.VERSION}), file=answers, flush=True)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"seconds": timed(module.CASES[request["case"]], request["repeat"])}
+        except Exception as error:
+            answer = {"error": "%s: %s" % (type(error).__name__, str(error)[:500])}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
