@@ -41,8 +41,8 @@ def known_release(repository, commit):
     release = "tensorflow-" + found
     if release not in patch_set.releases():
         raise Error(
-            "%s is %s; there are patches for %s"
-            % (repository.path, release, ", ".join(patch_set.releases()))
+            "%s is TensorFlow %s; there are patches for %s"
+            % (repository.path, found, ", ".join(patch_set.releases()))
         )
     return release
 
