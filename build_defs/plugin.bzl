@@ -1,5 +1,7 @@
 """The wheel that adds the kernels to an official TensorFlow."""
 
+load("//build_defs:wheel.bzl", "ON_THIS_MACHINE", "site_packages")
+
 def _plugin_wheel_impl(ctx):
     arguments = ctx.actions.args()
     arguments.add("-B")
@@ -32,10 +34,10 @@ def _plugin_wheel_impl(ctx):
         arguments = [arguments],
         env = {
             "PATH": ctx.attr.path,
-            "PYTHONPATH": ctx.files.auditwheel[0].path.partition("/site-packages/")[0] +
-                          "/site-packages",
+            "PYTHONPATH": site_packages(ctx.files.auditwheel),
         },
         mnemonic = "PackPlugin",
+        execution_requirements = ON_THIS_MACHINE,
         progress_message = "Packing the plugin for " + ctx.label.workspace_name,
     )
     return [
@@ -103,7 +105,7 @@ def plugin_wheel(name, version, **kwargs):
     loader = "lib%s_loader.so" % name
     native.cc_binary(
         name = loader,
-        srcs = [Label("//plugin:loader.cc")],
+        srcs = [Label("//plugin:loader")],
         copts = ["-DRELEASE=\\\"%s\\\"" % version],
         linkopts = [
             # By the name of the file: all systems have it, and not all the other.
