@@ -20,12 +20,20 @@ namespace GROUPED_CONV_ISA {
 namespace {
 
 // The tile of rows and vectors whose sums, with a vector of each w and an x or
-// two, fit the registers: 32 of 64 bytes, or 16.
+// two, fit the registers: 32 of 64 bytes, or 16. For sums other than float, as
+// for those of MaxRows.
 #if GROUPED_CONV_VECTOR_BYTES == 64
-constexpr int kMaxOuterRows[kMaxVectors] = {28, 14, 9, 6};
+constexpr int kMaxFloatOuterRows[kMaxVectors] = {28, 14, 9, 6};
 #else
-constexpr int kMaxOuterRows[kMaxVectors] = {12, 6, 4, 3};
+constexpr int kMaxFloatOuterRows[kMaxVectors] = {12, 6, 4, 3};
 #endif
+constexpr int kMaxOtherOuterRows[kMaxVectors] = {8, 4, 3, 2};
+
+template <typename S>
+constexpr int MaxOuterRows(int vectors) {
+  return std::is_same<S, float>::value ? kMaxFloatOuterRows[vectors - 1]
+                                       : kMaxOtherOuterRows[vectors - 1];
+}
 
 // Lines that a tile fetches while it sums, some of them before every so many
 // columns.
@@ -126,7 +134,7 @@ GROUPED_CONV_INLINE OuterTile<S> GetOuterTile(int64_t rows,
 template <typename S, int kGroups, int kVectorCount>
 void SumOuterVectors(const OuterProducts<S>& outer, int64_t w_offset,
                      Fetching* fetching) {
-  constexpr int kMost = kMaxOuterRows[kVectorCount - 1];
+  constexpr int kMost = MaxOuterRows<S>(kVectorCount);
   int64_t tiles = (outer.rows + kMost - 1) / kMost;
   for (int64_t i = 0; tiles > 0; --tiles) {
     const int64_t rows = (outer.rows - i + tiles - 1) / tiles;
@@ -146,7 +154,8 @@ void SumOuter(const OuterProducts<S>& outer) {
       SumOuterVectors<S, kGroups, 3>, SumOuterVectors<S, kGroups, 4>};
   if (outer.num_products == 0) return;
   int64_t tiles = (outer.vectors + kMaxVectors - 1) / kMaxVectors;
-  const int64_t most = kMaxOuterRows[(outer.vectors + tiles - 1) / tiles - 1];
+  const int64_t most =
+      MaxOuterRows<S>((outer.vectors + tiles - 1) / tiles);
   int64_t fetches = 0;
   for (int64_t p = 0; p < outer.num_products; ++p) {
     fetches += (outer.products[p].depth + kFetchColumns - 1) / kFetchColumns;

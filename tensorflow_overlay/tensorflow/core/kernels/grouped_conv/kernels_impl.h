@@ -904,12 +904,20 @@ namespace {
 // --- Table ------------------------------------------------------------------
 
 // With 32 registers a tile of 2 vectors and 14 rows fits, with 16 one of 2 and
-// 6: sums, a vector of each w, and one x.
+// 6: sums, a vector of each w, and one x. For sums other than float, tiles just
+// hide the latency of a multiply-add: they would be two thirds of the code.
 #if GROUPED_CONV_VECTOR_BYTES == 64
-constexpr int kMaxRowsOf[kMaxVectors] = {14, 14, 9, 6};
+constexpr int kMaxFloatRows[kMaxVectors] = {14, 14, 9, 6};
 #else
-constexpr int kMaxRowsOf[kMaxVectors] = {12, 6, 4, 3};
+constexpr int kMaxFloatRows[kMaxVectors] = {12, 6, 4, 3};
 #endif
+constexpr int kMaxOtherRows[kMaxVectors] = {8, 4, 3, 2};
+
+template <typename S>
+constexpr int MaxRows(int vectors) {
+  return std::is_same<S, float>::value ? kMaxFloatRows[vectors - 1]
+                                       : kMaxOtherRows[vectors - 1];
+}
 
 template <typename S, int kLogGroups, int kVectorCount, int kRows>
 struct FillRows {
@@ -931,10 +939,10 @@ struct FillGroups {
   template <typename Table>
   static void Fill(Table* table) {
     table->sum_outer[kLogGroups] = SumOuter<S, 1 << kLogGroups>;
-    FillRows<S, kLogGroups, 1, kMaxRowsOf[0]>::Fill(table);
-    FillRows<S, kLogGroups, 2, kMaxRowsOf[1]>::Fill(table);
-    FillRows<S, kLogGroups, 3, kMaxRowsOf[2]>::Fill(table);
-    FillRows<S, kLogGroups, 4, kMaxRowsOf[3]>::Fill(table);
+    FillRows<S, kLogGroups, 1, MaxRows<S>(1)>::Fill(table);
+    FillRows<S, kLogGroups, 2, MaxRows<S>(2)>::Fill(table);
+    FillRows<S, kLogGroups, 3, MaxRows<S>(3)>::Fill(table);
+    FillRows<S, kLogGroups, 4, MaxRows<S>(4)>::Fill(table);
     FillGroups<S, (2 << kLogGroups <= Simd<S>::kLanes ? kLogGroups + 1
                                                       : -1)>::Fill(table);
   }
@@ -949,7 +957,9 @@ template <typename T>
 Kernels<T> MakeTable() {
   Kernels<T> table = {};
   table.lanes = Simd<Sum<T>>::kLanes;
-  for (int i = 0; i < kMaxVectors; ++i) table.max_rows[i] = kMaxRowsOf[i];
+  for (int i = 0; i < kMaxVectors; ++i) {
+    table.max_rows[i] = MaxRows<Sum<T>>(i + 1);
+  }
   FillGroups<Sum<T>, 0>::Fill(&table);
   table.add = Add<Sum<T>>;
   table.pack = Pack<T>;
