@@ -154,8 +154,7 @@ void SumOuter(const OuterProducts<S>& outer) {
       SumOuterVectors<S, kGroups, 3>, SumOuterVectors<S, kGroups, 4>};
   if (outer.num_products == 0) return;
   int64_t tiles = (outer.vectors + kMaxVectors - 1) / kMaxVectors;
-  const int64_t most =
-      MaxOuterRows<S>((outer.vectors + tiles - 1) / tiles);
+  const int64_t most = MaxOuterRows<S>((outer.vectors + tiles - 1) / tiles);
   int64_t fetches = 0;
   for (int64_t p = 0; p < outer.num_products; ++p) {
     fetches += (outer.products[p].depth + kFetchColumns - 1) / kFetchColumns;
