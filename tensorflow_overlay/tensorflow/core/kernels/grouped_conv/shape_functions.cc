@@ -121,6 +121,11 @@ Status InferOutput(const ConvProblem& problem, InferenceContext* c) {
   const int rank = static_cast<int>(problem.strides.size()) + 2;
   const bool channels_last =
       problem.layout == grouped_conv::Layout::kChannelsLast;
+  // Tells the graph the ranks that it did not know; oneDNN's passes expect it.
+  for (int argument : {kInput, kFilter}) {
+    ShapeHandle ranked;
+    TF_RETURN_IF_ERROR(c->WithRank(c->input(argument), rank, &ranked));
+  }
   std::vector<DimensionHandle> sizes;
   // One of its own for each: nothing says that they are equal.
   for (int i = 0; i < rank; ++i) sizes.push_back(c->UnknownDim());
