@@ -6,8 +6,7 @@ import sys
 from absl.testing import absltest
 
 # What each pass of a grouped convolution says where there is no memory for more
-# than what freed small allocations left. A process of its own has no scratch
-# memory left over.
+# than small allocations. A process of its own has no scratch memory left over.
 STARVE = """
 import resource
 import tensorflow as tf
@@ -15,7 +14,7 @@ import tensorflow as tf
 x, w = tf.ones([1, 20, 20, 64]), tf.ones([3, 3, 2, 64])
 with open("/proc/self/statm") as pages:
   used = int(pages.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used, used))
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 19),) * 2)
 options = dict(strides=[1] * 4, padding="SAME")
 for run in (
     lambda: tf.raw_ops.Conv2D(input=x, filter=w, **options),
