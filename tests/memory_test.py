@@ -11,7 +11,7 @@ STARVE = """
 import resource
 import tensorflow as tf
 
-x, w = tf.ones([1, 20, 20, 64]), tf.ones([3, 3, 2, 64])
+x, w = tf.ones([1, 8, 8, 64]), tf.ones([3, 3, 2, 64])
 with open("/proc/self/statm") as pages:
   used = int(pages.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 19),) * 2)
@@ -31,8 +31,13 @@ for run in (
 
 class MemoryTest(absltest.TestCase):
     def test_scratch_memory(self):
-        output = subprocess.check_output([sys.executable, "-W", "ignore", "-c", STARVE], text=True)
-        self.assertEqual(output.count("Out of memory for the scratch space of a convolution"), 3)
+        for _ in range(8):
+            command = [sys.executable, "-W", "ignore", "-c", STARVE]
+            output = subprocess.check_output(command, text=True)
+            if output.count("Out of memory for the scratch space of a convolution") == 3:
+                return
+            # A thread of TensorFlow's that ended meanwhile has left its stack.
+        self.fail(output)
 
 
 if __name__ == "__main__":
