@@ -15,7 +15,11 @@ import xml.etree.ElementTree as ElementTree
 def count_cases(xml_path):
     """Returns how many cases a test.xml holds that passed, failed, were skipped."""
     passed = failed = skipped = 0
-    for case in ElementTree.parse(xml_path).iter("testcase"):
+    try:
+        cases = ElementTree.parse(xml_path).iter("testcase")
+    except ElementTree.ParseError:  # The test ended before it wrote.
+        cases = []
+    for case in cases:
         if case.find("failure") is not None or case.find("error") is not None:
             failed += 1
         elif case.find("skipped") is not None or case.get("status") == "notrun":
