@@ -339,7 +339,15 @@ template <typename T>
 Result Forward(const ConvGeometry& geometry, const T* input, const T* filter,
                const Epilogue<T>& epilogue, T* output, TaskRunner* runner) {
   if (geometry.output_size() == 0) return Result::kOk;
-  return Correlation<T>(geometry, /*backward=*/false)
+  ConvGeometry g = geometry;
+  if (g.input_channels == 0) {
+    // There is nothing to sum, however large the empty filter is.
+    for (Dimension& dim : g.dim) {
+      dim.input = dim.pad_before = 0;
+      dim.filter = 1;
+    }
+  }
+  return Correlation<T>(g, /*backward=*/false)
       .Run({input, filter, epilogue, output}, runner);
 }
 
@@ -348,6 +356,10 @@ Result InputGradient(const ConvGeometry& geometry, const T* filter,
                      const T* output_backprop, T* input_backprop,
                      TaskRunner* runner) {
   if (geometry.input_size() == 0) return Result::kOk;
+  if (geometry.output_size() == 0) {
+    std::memset(input_backprop, 0, geometry.input_size() * sizeof(T));
+    return Result::kOk;
+  }
   return Correlation<T>(geometry, /*backward=*/true)
       .Run({output_backprop, filter, {}, input_backprop}, runner);
 }

@@ -27,6 +27,9 @@ namespace {
 // Into so many tasks the pass is divided, or a few more or less. It does not
 // depend on the number of threads, so that sums do not either.
 constexpr int64_t kTasks = 16;
+
+// Bytes of the sums of units that share rows.
+constexpr int64_t kSharedSumBytes = 1 << 16;
 // So many positions of out are summed before sums go back to memory.
 constexpr int64_t kPositions = 112;
 
@@ -134,7 +137,7 @@ void FilterGradientPass<T>::Divide() {
     const int64_t filter_bytes = this->unit_size() * sizeof(S);
     this->units_per_set = std::max<int64_t>(
         1, std::min({slicing ? this->units : CeilDiv(this->units, kTasks),
-                     kSharedFilterBytes / 5 / filter_bytes,
+                     kSharedSumBytes / filter_bytes,
                      kSharedRowBytes / (this->slots * row_bytes),
                      kSumBytes / (rows_at_once * width_bytes)}));
   }
@@ -204,7 +207,7 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
   Product<S>* const products = scratch->Take<Product<S>>(rows_at_once);
   Fetcher next_x, next_w;
   std::memset(sums, 0, this->units_per_set * this->unit_size() * sizeof(S));
-  // Lanes without a group or channel stay zero.
+  // What the lanes without a group or channel hold is never stored.
   std::memset(w, 0, rows_at_once * units * w_row_size * sizeof(S));
 
   const int64_t end_row = this->rows * (slice + 1) / slices;
@@ -236,7 +239,9 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
         const int64_t next = std::min(rows_at_once, end_row - row - rows);
         // Likely those behind the last one.
         const int64_t x_next =
-            std::min(next * this->g.dim[1].stride, x_rows - x.last() - 1);
+            x.last() < 0  // All rows were there already.
+                ? 0
+                : std::min(next * this->g.dim[1].stride, x_rows - x.last() - 1);
         FetchRows(gradient, this->out_steps, full_width, this->out_channels,
                   row + rows, next, set, &next_w);
         FetchRows(input, this->x_steps, this->XSize(2), this->x_channels,

@@ -19,20 +19,13 @@ namespace grouped_conv {
 namespace GROUPED_CONV_ISA {
 namespace {
 
-// The tile of rows and vectors whose sums, with a vector of each w and an x or
-// two, fit the registers: 32 of 64 bytes, or 16. For sums other than float, as
-// for those of MaxRows.
-#if GROUPED_CONV_VECTOR_BYTES == 64
-constexpr int kMaxFloatOuterRows[kMaxVectors] = {28, 14, 9, 6};
-#else
-constexpr int kMaxFloatOuterRows[kMaxVectors] = {12, 6, 4, 3};
-#endif
-constexpr int kMaxOtherOuterRows[kMaxVectors] = {8, 4, 3, 2};
-
+// As MaxRows, but a tile of one vector, which needs no registers for addresses
+// of rows, may have as many rows as there are.
 template <typename S>
 constexpr int MaxOuterRows(int vectors) {
-  return std::is_same<S, float>::value ? kMaxFloatOuterRows[vectors - 1]
-                                       : kMaxOtherOuterRows[vectors - 1];
+  return std::is_same<S, float>::value && kVectorBytes == 64 && vectors == 1
+             ? 28
+             : MaxRows<S>(vectors);
 }
 
 // Lines that a tile fetches while it sums, some of them before every so many
@@ -84,28 +77,7 @@ void SumOuterTile(const OuterProducts<S>& outer, int64_t x_offset,
       const auto load_x = [x](int i) {
         return Repeat<S, kGroups>::Load(x + i * kGroups);
       };
-      // The smaller side is held in registers.
-      if (kRows >= kVectorCount) {
-        Vector factor[kVectorCount];
-#pragma GCC unroll 4
-        for (int o = 0; o < kVectorCount; ++o) factor[o] = Load(w + o * kLanes);
-#pragma GCC unroll 28
-        for (int i = 0; i < kRows; ++i) {
-          const Vector value = load_x(i);
-#pragma GCC unroll 4
-          for (int o = 0; o < kVectorCount; ++o) sum[i][o] += value * factor[o];
-        }
-      } else {
-        Vector value[kRows];
-#pragma GCC unroll 28
-        for (int i = 0; i < kRows; ++i) value[i] = load_x(i);
-#pragma GCC unroll 4
-        for (int o = 0; o < kVectorCount; ++o) {
-          const Vector factor = Load(w + o * kLanes);
-#pragma GCC unroll 28
-          for (int i = 0; i < kRows; ++i) sum[i][o] += value[i] * factor;
-        }
-      }
+      AddProducts<S>(load_x, w, sum);
     }
   }
 #pragma GCC unroll 28

@@ -439,6 +439,9 @@ TEST(GroupedConvTest, ChosenProblems) {
   for (const char* problem :
        {// Empty input or filter: zeros, then the epilogue.
         "mb2ic0oc5ih4", "g4ic4oc8ih0ph1", "mb2ic0oc5ih4_cf",
+        // Nothing to sum, over many taps.
+        "ic0oc2ih1kh1iw1kw4194304dw2pw4194304",
+        "ic2oc0ih1kh1iw1kw4194304dw2pw4194304",
         // Nothing to write at all.
         "mb0ic4oc4ih5kh3", "g2ic4oc0ih5", "ih2kh3",
         // Windows that lie in the padding alone.

@@ -14,8 +14,8 @@ limitations under the License.
 ==============================================================================*/
 
 // The inner loops that have one implementation per instruction set: a matrix
-// product over small tiles, and the copies between tensors and the scratch
-// arrays that it reads and writes.
+// product over small tiles, sums of outer products, and the copies between
+// tensors and the scratch arrays that these read and write.
 
 #ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_KERNELS_H_
 #define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_KERNELS_H_
@@ -133,7 +133,7 @@ struct ScratchEpilogue {
 };
 
 constexpr int kMaxVectors = 4;  // Of a tile.
-constexpr int kMaxRows = 28;
+constexpr int kMaxRows = 14;
 constexpr int kMaxLogGroups = 4;  // Of the groups of a vector.
 
 template <typename T>

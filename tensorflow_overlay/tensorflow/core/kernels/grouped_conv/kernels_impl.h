@@ -482,17 +482,64 @@ GROUPED_CONV_INLINE Simd<uint32_t>::Vector Activate<uint32_t>(
 
 // --- Matrix product ---------------------------------------------------------
 
+// With 32 registers a tile of 2 vectors and 14 rows fits, with 16 one of 2 and
+// 6: sums, a vector of each w, and one x. For sums other than float, tiles just
+// hide the latency of a multiply-add: they would be two thirds of the code.
+#if GROUPED_CONV_VECTOR_BYTES == 64
+constexpr int kMaxFloatRows[kMaxVectors] = {14, 14, 9, 6};
+#else
+constexpr int kMaxFloatRows[kMaxVectors] = {12, 6, 4, 3};
+#endif
+constexpr int kMaxOtherRows[kMaxVectors] = {8, 4, 3, 2};
+
+template <typename S>
+constexpr int MaxRows(int vectors) {
+  return std::is_same<S, float>::value ? kMaxFloatRows[vectors - 1]
+                                       : kMaxOtherRows[vectors - 1];
+}
+
 // Calls f(i, address) for each row of sums. The compiler shall not keep all
 // addresses at once, for which it has no registers.
 template <int kRows, typename S, typename F>
 GROUPED_CONV_INLINE void ForRows(const Tile<S>& tile, const F& f) {
   S* row = tile.sum;
   const int64_t sum_row = tile.sum_row;
-#pragma GCC unroll 28
+#pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
     f(i, row);
     row += sum_row;
     asm("" : "+r"(row));
+  }
+}
+
+// sum[i][o] += x(i) * w[o], with the vectors x(i), and those of w in memory.
+template <typename S, int kVectorCount, int kRows, typename X>
+GROUPED_CONV_INLINE void AddProducts(
+    const X& x, const S* w,
+    typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
+  using Vector = typename Simd<S>::Vector;
+  constexpr int kLanes = Simd<S>::kLanes;
+  // The smaller side is held in registers.
+  if (kRows >= kVectorCount) {
+    Vector factor[kVectorCount];
+#pragma GCC unroll 4
+    for (int o = 0; o < kVectorCount; ++o) factor[o] = Load(w + o * kLanes);
+#pragma GCC unroll 28
+    for (int i = 0; i < kRows; ++i) {
+      const Vector value = x(i);
+#pragma GCC unroll 4
+      for (int o = 0; o < kVectorCount; ++o) sum[i][o] += value * factor[o];
+    }
+  } else {
+    Vector value[kRows];
+#pragma GCC unroll 28
+    for (int i = 0; i < kRows; ++i) value[i] = x(i);
+#pragma GCC unroll 4
+    for (int o = 0; o < kVectorCount; ++o) {
+      const Vector factor = Load(w + o * kLanes);
+#pragma GCC unroll 28
+      for (int i = 0; i < kRows; ++i) sum[i][o] += value[i] * factor;
+    }
   }
 }
 
@@ -517,7 +564,7 @@ void Multiply(const Tile<S>& tile) {
   for (int64_t p = 0; p < tile.num_products; ++p) {
     const Product<S>& product = tile.products[p];
     const S* x[kQuads];
-#pragma GCC unroll 7
+#pragma GCC unroll 4
     for (int q = 0; q < kQuads; ++q) {
       x[q] = product.x + tile.x_offset + 4 * q * x_row;
     }
@@ -527,29 +574,8 @@ void Multiply(const Tile<S>& tile) {
       const auto load_x = [&](int i) {
         return Repeat<S, kGroups>::Load(x[i / 4] + (i % 4) * x_row);
       };
-      // The smaller side is held in registers.
-      if (kRows >= kVectorCount) {
-        Vector factor[kVectorCount];
+      AddProducts<S>(load_x, w, sum);
 #pragma GCC unroll 4
-        for (int o = 0; o < kVectorCount; ++o) factor[o] = Load(w + o * kLanes);
-#pragma GCC unroll 28
-        for (int i = 0; i < kRows; ++i) {
-          const Vector value = load_x(i);
-#pragma GCC unroll 4
-          for (int o = 0; o < kVectorCount; ++o) sum[i][o] += value * factor[o];
-        }
-      } else {
-        Vector value[kRows];
-#pragma GCC unroll 28
-        for (int i = 0; i < kRows; ++i) value[i] = load_x(i);
-#pragma GCC unroll 4
-        for (int o = 0; o < kVectorCount; ++o) {
-          const Vector factor = Load(w + o * kLanes);
-#pragma GCC unroll 28
-          for (int i = 0; i < kRows; ++i) sum[i][o] += value[i] * factor;
-        }
-      }
-#pragma GCC unroll 7
       for (int q = 0; q < kQuads; ++q) x[q] += x_depth;
     }
   }
@@ -902,22 +928,6 @@ namespace GROUPED_CONV_ISA {
 namespace {
 
 // --- Table ------------------------------------------------------------------
-
-// With 32 registers a tile of 2 vectors and 14 rows fits, with 16 one of 2 and
-// 6: sums, a vector of each w, and one x. For sums other than float, tiles just
-// hide the latency of a multiply-add: they would be two thirds of the code.
-#if GROUPED_CONV_VECTOR_BYTES == 64
-constexpr int kMaxFloatRows[kMaxVectors] = {14, 14, 9, 6};
-#else
-constexpr int kMaxFloatRows[kMaxVectors] = {12, 6, 4, 3};
-#endif
-constexpr int kMaxOtherRows[kMaxVectors] = {8, 4, 3, 2};
-
-template <typename S>
-constexpr int MaxRows(int vectors) {
-  return std::is_same<S, float>::value ? kMaxFloatRows[vectors - 1]
-                                       : kMaxOtherRows[vectors - 1];
-}
 
 template <typename S, int kLogGroups, int kVectorCount, int kRows>
 struct FillRows {

@@ -96,7 +96,8 @@ struct Pass {
   }
 
   // Bytes of a unit's row of x for `width` positions of all phases, which needs
-  // the whole filter, or of any one; or a number that is too large, too.
+  // the whole filter, or of any one. Where that is beyond kRowBytes, the result
+  // may be any number beyond it.
   int64_t RowBytes(bool all_phases, int64_t width) const {
     int64_t pixels =
         (std::min(chunks.largest().taps, plan.phase_taps) - 1) * plan.tap_step +
@@ -239,7 +240,8 @@ class XRows {
     begin_ = begin;
     span_ = NeededSpan(pass_.plan, chunk, first_phase, end_phase, begin, end);
     cache_.Clear();
-    // Padding, and lanes without a group, stay zero.
+    // Padding stays zero. Lanes without a group may hold anything, as no sum
+    // crosses lanes.
     std::memset(x_, 0, pass_.slots * units_ * row_size_ * sizeof(S));
   }
 
