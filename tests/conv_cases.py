@@ -147,6 +147,8 @@ class Case:
             filter_sizes=self.shapes["filter"],
             out_backprop=output,
         )
+        if self.op == "Conv2DBackpropInput" and pick([False, False, False, True]):
+            whole["input_sizes"] = sizes
         if "args" in names:
             self.attributes["fused_ops"] = pick(FUSED)
             self.attributes["epsilon"] = EPSILON
@@ -224,11 +226,12 @@ class Convolution:
     def __init__(self, case):
         self._case = case
         self.may_fail = False
+        self.too_large = False
         self.error = self._read()
 
     def _read(self):
         case = self._case
-        rank, kind, _, names = OPS[case.op]
+        rank, kind, _, _ = OPS[case.op]
         shapes, attributes = case.shapes, case.attributes
         layouts = ["N" + "DHW"[3 - rank :] + "C", "NC" + "DHW"[3 - rank :]]
         layout = attributes.get("data_format", layouts[0])
@@ -257,6 +260,13 @@ class Convolution:
 
         inputs = shapes.get("input_sizes", shapes.get("input"))
         filters = shapes.get("filter_sizes", shapes.get("filter"))
+        if case.op == "Conv2DBackpropInput" and len(inputs) == 2:
+            # The image alone, in some releases: the rest follows from the other arguments.
+            self.may_fail = True
+            if len(shapes["out_backprop"]) != rank + 2 or len(filters) != rank + 2:
+                return "shape"
+            inputs = [shapes["out_backprop"][0]] + inputs
+            inputs.insert(1 if self.first else 3, filters[rank])
         for shape in inputs, filters:
             if len(shape) != rank + 2 or not all(0 <= size <= LIMIT for size in shape):
                 return "shape"
@@ -287,7 +297,7 @@ class Convolution:
                 size + sum(pad) - window
                 for size, pad, window in zip(self.sizes, self.pads, windows)
             ]
-            self.may_fail = min(room) < 0
+            self.may_fail |= min(room) < 0
             output = [max(0, r // s + 1) for r, s in zip(room, self.strides)]
         self.output = output
         self.batch = inputs[0]
@@ -308,7 +318,7 @@ class Convolution:
         # Graphs do not take what has no channels.
         if self._case.mode != "eager" and 0 in (channels, self.depth):
             self.may_fail = True
-        self.too_large = max(sizes) > MOST_ELEMENTS or math.prod(self.taps) > 4096
+        self.too_large = max(sizes) > MOST_ELEMENTS or math.prod(self.taps) > MOST_TAPS
         if shapes.get("out_backprop", self.output_shape) != self.output_shape:
             return "out_backprop"
         if "args" in shapes:
@@ -331,9 +341,6 @@ class Convolution:
         def split(array):
             size = array.shape[-1] // self.groups
             return array.reshape(array.shape[:-1] + (self.groups, size))
-
-        def forward_of(x, w):
-            return np.einsum("...gi,igo->...go", x, w)
 
         kind = self._case.kind
         dtype = np.int64 if self._case.dtype == "int32" else np.float64
@@ -369,11 +376,7 @@ class Convolution:
         if kind == "forward":
             y = self._fused(y.reshape(y.shape[:-2] + (self.filters,)), values)
         else:
-            y = (
-                x.reshape(x.shape[:-2] + (-1,))
-                if x.size
-                else x.reshape(x.shape[:-2] + (self.groups * self.depth,))
-            )
+            y = x.reshape(x.shape[:-2] + (self.groups * self.depth,))
         return np.moveaxis(y, -1, 1) if self.first else y
 
     def _connected(self, tap):

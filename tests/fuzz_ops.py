@@ -26,9 +26,19 @@ SECONDS = 60  # After which a case hangs.
 # What a child may allocate beyond what an imported TensorFlow has.
 MEMORY = 2 << 30
 NAMES = re.compile(
-    r"input|filter|out_backprop|output|args\[|strides?\b|dilations?\b|padding|data_format|[Ff]us|"
-    r"'args'|used for shape"
+    r"\b(input|filter|out_backprop|strides?|dilations?|(explicit_)?paddings?|data_format|fused_ops)\b"
+    r"|\b(input|filter)_sizes\b|\bargs\[|'args'|[Ff]used|[Ff]usion"
+    # Before any op is asked.
+    r"|^Invalid value in tensor used for shape"
 )
+
+
+def reason(error):
+    """Returns what an op says, without what TensorFlow adds, where names of arguments stand too."""
+    message = getattr(error, "message", None) or str(error)
+    message = message.rpartition("Node: 'convolution'\n")[2]
+    message = re.sub(r"\{\{.*?\}\} *", "", message)
+    return re.split(r"\n| for '| \[Op:|\[\[", message)[0]
 
 
 class Runner:
@@ -92,11 +102,10 @@ class Runner:
         try:
             actual = run(case, values)
         except (errors.InvalidArgumentError, errors.UnimplementedError, ValueError) as error:
-            message = str(error)
             if convolution.error is None and not convolution.may_fail:
-                return "was refused: " + message
-            if not NAMES.search(message):
-                return "gave an error that names no argument: " + message
+                return "was refused: " + str(error)
+            if not NAMES.search(reason(error)):
+                return "gave an error that names no argument: " + str(error)
             return None
         except errors.ResourceExhaustedError as error:
             return None if convolution.too_large else "wants memory: " + str(error)

@@ -519,7 +519,7 @@ _DEPTH_3 = lambda shape: shape[:-2] + [3] + shape[-1:]
 _HOSTILE = [
     ('forward', 'inputs', _DROP_FIRST, 'input must have rank'),
     ('forward', 'inputs', _ONE_CHANNEL_MORE, "input's channels 5"),
-    ('forward', 'kernel', _DROP_FIRST, 'filter must have the rank of input'),
+    ('forward', 'kernel', _DROP_FIRST, 'filter must have rank'),
     ('forward', 'kernel', _NO_TAPS, 'filter must not have size 0 in spatial'),
     ('forward', 'kernel', _DEPTH_0, "channels 4 .* filter's input channels 0"),
     ('forward', 'kernel', _DEPTH_3, "channels 4 .* filter's input channels 3"),
@@ -535,7 +535,7 @@ _HOSTILE = [
      r'out_backprop must have the shape .*\[0,5,.* but has \[2,5,'),
     ('input_gradient', 'input_sizes', _ONE_CHANNEL_MORE,
      "input_sizes's channels 5"),
-    ('input_gradient', 'kernel', _DROP_FIRST, 'filter must have the rank'),
+    ('input_gradient', 'kernel', _DROP_FIRST, 'filter must have rank'),
     ('input_gradient', 'kernel', _NO_TAPS, 'filter must not have size 0'),
     ('input_gradient', 'kernel', _DEPTH_0, "filter's input channels 0"),
     ('input_gradient', 'kernel', _DEPTH_3, "filter's input channels 3"),
@@ -552,8 +552,7 @@ _HOSTILE = [
     ('filter_gradient', 'inputs', _LARGER,
      r'out_backprop must have the shape .*\[2,6,.* but has \[2,5,'),
     ('filter_gradient', 'inputs', _ONE_CHANNEL_MORE, "input's channels 5"),
-    ('filter_gradient', 'filter_sizes', _DROP_FIRST,
-     'filter_sizes must have the rank of input'),
+    ('filter_gradient', 'filter_sizes', _DROP_FIRST, 'filter_sizes must have'),
     ('filter_gradient', 'filter_sizes', lambda shape: [shape],
      'filter_sizes must be a vector'),
     ('filter_gradient', 'filter_sizes', _NEGATIVE, r'filter_sizes .* \[-1,'),
@@ -712,7 +711,7 @@ class CancellationTest(test.TestCase, parameterized.TestCase):
 
   def _run_long(self, op):
     """An op that would take some minutes."""
-    conv = _conv(8, 32, 32, batch=1, size=(512, 512), kernel=(301, 301))
+    conv = _conv(8, 32, 32, batch=1, size=(1024, 1024), kernel=(301, 301))
     shapes = {
         'forward': (conv.input_shape, conv.filter_shape),
         'input_gradient': (conv.filter_shape, conv.output_shape),
@@ -798,23 +797,6 @@ class GroupedFusedConv2DTest(test.TestCase, parameterized.TestCase):
     self.assertAllClose(
         expected_activation(conv.forward(inputs, kernel) + bias), value,
         rtol=1e-5, atol=1e-5)
-
-  def testLeakyRelu(self):
-    """Which some releases fuse."""
-    conv = _conv(4, 8, 12)
-    inputs, kernel, bias = [
-        np.random.RandomState(seed).uniform(-2, 2, shape)
-        for seed, shape in enumerate([conv.input_shape, conv.filter_shape, 12])
-    ]
-    with ops.Graph().as_default():
-      fed = array_ops.placeholder(np.float32, conv.input_shape)
-      output = ConvOps(conv).forward(fed, kernel.astype(np.float32))
-      output = nn_ops.bias_add(output, bias.astype(np.float32))
-      output = array_ops.identity(nn_ops.leaky_relu(output, alpha=0.3))
-      value, _ = self._run(output, {fed: inputs})
-    expected = conv.forward(inputs, kernel) + bias
-    self.assertAllClose(np.where(expected < 0, 0.3 * expected, expected), value,
-                        rtol=1e-5, atol=1e-5)
 
   @parameterized.parameters(*_ACTIVATIONS)
   def testBatchNorm(self, activation):

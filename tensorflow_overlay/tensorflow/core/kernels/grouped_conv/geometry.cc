@@ -97,6 +97,13 @@ std::vector<int64_t> ConvGeometry::output_shape() const {
   return shape;
 }
 
+bool CheckRank(const char* name, const Shape& shape, int spatial_rank,
+               std::string* error) {
+  const size_t rank = spatial_rank + 2;
+  if (shape.size() == rank) return true;
+  return Fail(error, name, " must have rank ", rank, " but has shape ", shape);
+}
+
 bool CheckShape(const char* name, const Shape& shape, std::string* error) {
   for (int64_t size : shape) {
     if (size < 0 || size > kMaxSize) {
@@ -183,27 +190,19 @@ bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
   const Shape& input = problem.input_shape;
   const Shape& filter = problem.filter_shape;
   if (!CheckAttributes(problem, error)) return false;
-  const size_t spatial_rank = problem.strides.size();
-  if (input.size() != spatial_rank + 2) {
-    return Fail(error, problem.input_name, " must have rank ", spatial_rank + 2,
-                " but has shape ", input);
-  }
-  if (filter.size() != input.size()) {
-    return Fail(error, problem.filter_name, " must have the rank of ",
-                problem.input_name, ", which has shape ", input,
-                ", but has shape ", filter);
-  }
-  if (!CheckShape(problem.input_name, input, error) ||
+  const int spatial_rank = static_cast<int>(problem.strides.size());
+  if (!CheckRank(problem.input_name, input, spatial_rank, error) ||
+      !CheckRank(problem.filter_name, filter, spatial_rank, error) ||
+      !CheckShape(problem.input_name, input, error) ||
       !CheckShape(problem.filter_name, filter, error)) {
     return false;
   }
 
-  const bool channels_last = problem.layout == Layout::kChannelsLast;
   ConvGeometry result;
   result.layout = problem.layout;
-  result.spatial_rank = static_cast<int>(spatial_rank);
+  result.spatial_rank = spatial_rank;
   result.batch = input[0];
-  result.input_channels = input[channels_last ? spatial_rank + 1 : 1];
+  result.input_channels = input[ChannelsIndex(problem.layout, spatial_rank)];
   result.output_channels = filter[spatial_rank + 1];
 
   if (!MakeGroups(problem, result.input_channels, filter[spatial_rank],
@@ -211,11 +210,11 @@ bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
     return false;
   }
 
-  for (size_t i = 0; i < spatial_rank; ++i) {
+  for (int i = 0; i < spatial_rank; ++i) {
     Dimension* dim = &result.dim[3 - spatial_rank + i];
-    dim->input = input[i + (channels_last ? 1 : 2)];
+    dim->input = input[SpatialIndex(problem.layout) + i];
     dim->filter = filter[i];
-    if (!MakeDimension(problem, static_cast<int>(i), dim, error)) return false;
+    if (!MakeDimension(problem, i, dim, error)) return false;
   }
   const Dimension* dim = result.dim;
   // A list on the stack: small convolutions feel each allocation.

@@ -36,6 +36,15 @@ enum class Padding { kValid, kSame, kExplicit };
 // group, output channels] in both.
 enum class Layout { kChannelsLast, kChannelsFirst };
 
+// The indices, in shapes of inputs and outputs, of the channels and of spatial
+// dimension 0.
+inline int ChannelsIndex(Layout layout, int spatial_rank) {
+  return layout == Layout::kChannelsLast ? spatial_rank + 1 : 1;
+}
+inline int SpatialIndex(Layout layout) {
+  return layout == Layout::kChannelsLast ? 1 : 2;
+}
+
 // What the caller of an op states. Sizes are unchecked: any value may stand in
 // any field.
 struct ConvProblem {
@@ -101,6 +110,11 @@ struct ConvGeometry {
   // Shape of the output in `layout`, rank spatial_rank + 2.
   std::vector<int64_t> output_shape() const;
 };
+
+// Checks that `shape`, of an argument called `name`, has `spatial_rank`
+// dimensions beside batch and channels.
+bool CheckRank(const char* name, const std::vector<int64_t>& shape,
+               int spatial_rank, std::string* error);
 
 // Checks that `shape`, of an argument called `name`, could be a tensor's.
 bool CheckShape(const char* name, const std::vector<int64_t>& shape,

@@ -115,7 +115,7 @@ TEST(GeometryTest, RefusesWrongRanks) {
   problem = Valid();
   problem.filter_shape = {3, 3, 3, 2, 6};
   problem.filter_name = "kernel";
-  ExpectError(problem, {"kernel", "[1,5,5,4]", "[3,3,3,2,6]"});
+  ExpectError(problem, {"kernel", "rank 4", "[3,3,3,2,6]"});
   problem = Valid();
   problem.strides = {1};
   ExpectError(problem, {"strides", "2", "[1]"});

@@ -33,6 +33,7 @@ namespace {
 
 using grouped_conv::ConvGeometry;
 using grouped_conv::ConvProblem;
+using grouped_conv::Layout;
 using grouped_conv::Result;
 
 // Runs tasks on the threads of the device, until the step is cancelled.
@@ -150,9 +151,8 @@ Status ReadConvAttributes(Context* context, int spatial_rank,
        (format != FORMAT_NHWC && format != FORMAT_NCHW))) {
     return errors::InvalidArgument("data_format cannot be ", name);
   }
-  problem->layout = format == FORMAT_NHWC
-                        ? grouped_conv::Layout::kChannelsLast
-                        : grouped_conv::Layout::kChannelsFirst;
+  problem->layout =
+      format == FORMAT_NHWC ? Layout::kChannelsLast : Layout::kChannelsFirst;
   TF_RETURN_IF_ERROR(ReadPerDimension(context, "strides", format, spatial_rank,
                                       &problem->strides));
   TF_RETURN_IF_ERROR(ReadPerDimension(context, "dilations", format,
@@ -192,16 +192,30 @@ Status ReadSizes(const Tensor& tensor, const char* name,
   return Status();
 }
 
+bool StatesImageAlone(const std::vector<int64_t>& input_sizes,
+                      int spatial_rank) {
+  return kIsNew && spatial_rank == 2 && input_sizes.size() == 2;
+}
+
+void CompleteInputSizes(Layout layout, const std::vector<int64_t>& filter,
+                        const std::vector<int64_t>& out_backprop,
+                        std::vector<int64_t>* input_sizes) {
+  const int64_t batch = out_backprop.empty() ? -1 : out_backprop[0];
+  const int64_t channels = filter.size() < 4 ? -1 : filter[2];
+  input_sizes->insert(input_sizes->begin(), batch);
+  const int index = grouped_conv::ChannelsIndex(layout, /*spatial_rank=*/2);
+  input_sizes->insert(input_sizes->begin() + index, channels);
+}
+
 Status CheckConvolution(const ConvProblem& problem, ConvGeometry* geometry) {
   std::string error;
   return ToStatus(grouped_conv::MakeGeometry(problem, geometry, &error), error);
 }
 
-Status CheckOutBackprop(const ConvGeometry& geometry,
-                        const std::vector<int64_t>& shape) {
+Status CheckOutput(const ConvGeometry& geometry,
+                   const std::vector<int64_t>& shape, const char* name) {
   std::string error;
-  const bool ok =
-      grouped_conv::CheckOutputShape(geometry, shape, "out_backprop", &error);
+  const bool ok = grouped_conv::CheckOutputShape(geometry, shape, name, &error);
   return ToStatus(ok, error);
 }
 

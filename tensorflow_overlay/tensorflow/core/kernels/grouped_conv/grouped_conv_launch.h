@@ -31,8 +31,12 @@ limitations under the License.
 #include "tensorflow/core/framework/tensor_shape.h"
 #include "tensorflow/core/kernels/grouped_conv/geometry.h"
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+#include "tensorflow/core/public/version.h"
 
 namespace tensorflow {
+
+// Whether the release has the ops, types and forms of 2.21, of this version.
+constexpr bool kIsNew = TF_GRAPH_DEF_VERSION >= 2474;
 
 // Fills all of `problem` that attributes of the op say: all but the shapes.
 // Context is OpKernelConstruction or shape_inference::InferenceContext.
@@ -47,11 +51,22 @@ std::vector<int64_t> Sizes(const TensorShape& shape);
 Status ReadSizes(const Tensor& tensor, const char* name,
                  std::vector<int64_t>* sizes);
 
+// Whether `input_sizes` is the height and width alone, as newer releases have
+// it in 2-D: batch and channels are then those of the other arguments, and
+// there is one group.
+bool StatesImageAlone(const std::vector<int64_t>& input_sizes,
+                      int spatial_rank);
+// Adds batch and channels to it; -1 is what the other shapes do not tell.
+void CompleteInputSizes(grouped_conv::Layout layout,
+                        const std::vector<int64_t>& filter,
+                        const std::vector<int64_t>& out_backprop,
+                        std::vector<int64_t>* input_sizes);
+
 // grouped_conv::MakeGeometry and CheckOutputShape with a Status.
 Status CheckConvolution(const grouped_conv::ConvProblem& problem,
                         grouped_conv::ConvGeometry* geometry);
-Status CheckOutBackprop(const grouped_conv::ConvGeometry& geometry,
-                        const std::vector<int64_t>& shape);
+Status CheckOutput(const grouped_conv::ConvGeometry& geometry,
+                   const std::vector<int64_t>& shape, const char* name);
 
 // The type with which the algorithms read elements of T, which may be
 // bfloat16, Eigen::half, float, double or int32.

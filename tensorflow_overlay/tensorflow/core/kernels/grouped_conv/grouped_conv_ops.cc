@@ -38,7 +38,7 @@ limitations under the License.
 #include "tensorflow/core/kernels/grouped_conv/stock_kernel.h"
 #include "tensorflow/core/lib/core/errors.h"
 #include "tensorflow/core/lib/strings/str_util.h"
-#include "tensorflow/core/public/version.h"
+#include "tensorflow/core/lib/strings/strcat.h"
 #include "tensorflow/core/util/work_sharder.h"
 
 namespace tensorflow {
@@ -171,8 +171,9 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     const int expected = batch_norm_ ? 4 : ops.empty() ? 0 : add_ ? 2 : 1;
     const int actual = context->num_inputs() - kFirstArgument;
     OP_REQUIRES(context, actual == expected,
-                errors::InvalidArgument(fused, " needs ", expected,
-                                        " args but has ", actual));
+                errors::InvalidArgument("args must have ", expected,
+                                        " tensors for fused_ops ", fused,
+                                        " but has ", actual));
   }
 
  protected:
@@ -182,16 +183,14 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
         (ForwardOp<T, kSpatialRank>::Check(context, problem, geometry)));
     const TensorShape channels({geometry->output_channels});
     for (int i = kFirstArgument; i < context->num_inputs(); ++i) {
-      const bool added = add_ && i == kAddedArgument;
       const TensorShape& shape = context->input(i).shape();
-      if (added ? Sizes(shape) != geometry->output_shape()
-                : shape != channels) {
+      const string name = strings::StrCat("args[", i - kFirstArgument, "]");
+      if (add_ && i == kAddedArgument) {
+        TF_RETURN_IF_ERROR(CheckOutput(*geometry, Sizes(shape), name.c_str()));
+      } else if (shape != channels) {
         return errors::InvalidArgument(
-            "args[", i - kFirstArgument, "] must have the shape ",
-            added ? str_util::Join(geometry->output_shape(), ",")
-                  : channels.DebugString(),
-            added ? " of the output" : " of filter's output channels",
-            " but has ", shape.DebugString());
+            name, " must have the shape ", channels.DebugString(),
+            " of filter's output channels but has ", shape.DebugString());
       }
     }
     return Status();
@@ -325,8 +324,13 @@ class InputGradientOp : public ConvOp {
     TF_RETURN_IF_ERROR(ReadSizes(context->input(0), problem->input_name,
                                  &problem->input_shape));
     problem->filter_shape = Sizes(context->input(1).shape());
+    const std::vector<int64_t> out_backprop = Sizes(context->input(2).shape());
+    if (StatesImageAlone(problem->input_shape, kSpatialRank)) {
+      CompleteInputSizes(problem->layout, problem->filter_shape, out_backprop,
+                         &problem->input_shape);
+    }
     TF_RETURN_IF_ERROR(CheckConvolution(*problem, geometry));
-    return CheckOutBackprop(*geometry, Sizes(context->input(2).shape()));
+    return CheckOutput(*geometry, out_backprop, "out_backprop");
   }
 
   Status Run(OpKernelContext* context, const ConvProblem& problem,
@@ -353,7 +357,8 @@ class FilterGradientOp : public ConvOp {
     TF_RETURN_IF_ERROR(ReadSizes(context->input(1), problem->filter_name,
                                  &problem->filter_shape));
     TF_RETURN_IF_ERROR(CheckConvolution(*problem, geometry));
-    return CheckOutBackprop(*geometry, Sizes(context->input(2).shape()));
+    return CheckOutput(*geometry, Sizes(context->input(2).shape()),
+                       "out_backprop");
   }
 
   Status Run(OpKernelContext* context, const ConvProblem& problem,
@@ -404,8 +409,7 @@ std::vector<KernelOverride> Overrides() {
   for (const char* op : {"Conv3DBackpropFilter", "Conv3DBackpropFilterV2"}) {
     Override<FilterGradientOp, 3, half, float, double>(op, &all);
   }
-  // From here on what 2.2 has not and 2.21, of this version, has.
-  if (TF_GRAPH_DEF_VERSION < 2474) return all;
+  if (!kIsNew) return all;
   Override<ForwardOp, 2, bfloat16>("Conv2D", &all);
   Override<FusedOp, 2, bfloat16, half>("_FusedConv2D", &all);
   Override<InputGradientOp, 2, bfloat16>("Conv2DBackpropInput", &all);

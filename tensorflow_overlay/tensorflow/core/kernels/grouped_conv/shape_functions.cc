@@ -44,6 +44,8 @@ constexpr int kInput = 0;
 constexpr int kFilter = 1;
 constexpr int kOutBackprop = 2;
 constexpr int kNone = -1;
+constexpr int64_t kMaxSizes = 6;
+constexpr char kOutBackpropName[] = "out_backprop";
 
 struct ConvOp {
   const char* name;
@@ -78,27 +80,36 @@ constexpr ConvOp kOps[] = {
 // the graph does not know; it is empty if not even its rank is known.
 Status ReadShape(const ConvOp& op, int argument, const char* name,
                  InferenceContext* c, Shape* shape) {
-  const size_t rank = op.spatial_rank + 2;
+  std::string error;
+  const ShapeHandle known = c->input(argument);
   if (argument == op.sizes) {
     const Tensor* const tensor = c->input_tensor(argument);
-    if (tensor == nullptr) return Status();
-    TF_RETURN_IF_ERROR(ReadSizes(*tensor, name, shape));
-    std::string error;
-    if (!grouped_conv::CheckShape(name, *shape, &error)) {
-      return errors::InvalidArgument(error);
+    if (tensor != nullptr) {
+      TF_RETURN_IF_ERROR(ReadSizes(*tensor, name, shape));
+      if (!grouped_conv::CheckShape(name, *shape, &error)) {
+        return errors::InvalidArgument(error);
+      }
+    } else if (c->RankKnown(known) && c->Rank(known) == 1 &&
+               c->ValueKnown(c->Dim(known, 0))) {
+      // As many as it takes to see that they are too many.
+      shape->assign(std::min<int64_t>(c->Value(c->Dim(known, 0)), kMaxSizes),
+                    -1);
+    } else {
+      return Status();
+    }
+    // Only CompleteInputSizes makes it a shape.
+    if (op.sizes == kInput && StatesImageAlone(*shape, op.spatial_rank)) {
+      return Status();
     }
   } else {
-    const ShapeHandle known = c->input(argument);
     if (!c->RankKnown(known)) return Status();
     for (int i = 0; i < c->Rank(known); ++i) {
       shape->push_back(c->Value(c->Dim(known, i)));
     }
   }
-  if (shape->size() != rank) {
-    return errors::InvalidArgument(name, " must have rank ", rank,
-                                   " but has rank ", shape->size());
-  }
-  return Status();
+  return grouped_conv::CheckRank(name, *shape, op.spatial_rank, &error)
+             ? Status()
+             : errors::InvalidArgument(error);
 }
 
 bool IsKnown(const Shape& shape) {
@@ -119,8 +130,6 @@ Status InferOutput(const ConvProblem& problem, InferenceContext* c) {
   const Shape& input = problem.input_shape;
   const Shape& filter = problem.filter_shape;
   const int rank = static_cast<int>(problem.strides.size()) + 2;
-  const bool channels_last =
-      problem.layout == grouped_conv::Layout::kChannelsLast;
   // Tells the graph the ranks that it did not know; oneDNN's passes expect it.
   for (int argument : {kInput, kFilter}) {
     ShapeHandle ranked;
@@ -131,10 +140,11 @@ Status InferOutput(const ConvProblem& problem, InferenceContext* c) {
   for (int i = 0; i < rank; ++i) sizes.push_back(c->UnknownDim());
   if (!input.empty()) sizes[0] = c->Dim(c->input(kInput), 0);
   if (!filter.empty()) {
-    sizes[channels_last ? rank - 1 : 1] = c->Dim(c->input(kFilter), rank - 1);
+    sizes[ChannelsIndex(problem.layout, rank - 2)] =
+        c->Dim(c->input(kFilter), rank - 1);
   }
   for (int i = 0; i < rank - 2 && !input.empty() && !filter.empty(); ++i) {
-    const int place = i + (channels_last ? 1 : 2);
+    const int place = SpatialIndex(problem.layout) + i;
     Dimension dimension;
     dimension.input = input[place];
     dimension.filter = filter[i];
@@ -162,11 +172,17 @@ Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
   if (op.sizes == kFilter) problem.filter_name = "filter_sizes";
   Shape& input = problem.input_shape;
   Shape& filter = problem.filter_shape;
+  Shape out_backprop;
   TF_RETURN_IF_ERROR(ReadShape(op, kInput, problem.input_name, c, &input));
   TF_RETURN_IF_ERROR(ReadShape(op, kFilter, problem.filter_name, c, &filter));
-  const bool channels_last =
-      problem.layout == grouped_conv::Layout::kChannelsLast;
-  const int channels = channels_last ? op.spatial_rank + 1 : 1;
+  if (op.gradient) {
+    TF_RETURN_IF_ERROR(
+        ReadShape(op, kOutBackprop, kOutBackpropName, c, &out_backprop));
+  }
+  if (op.sizes == kInput && StatesImageAlone(input, op.spatial_rank)) {
+    CompleteInputSizes(problem.layout, filter, out_backprop, &input);
+  }
+  const int channels = ChannelsIndex(problem.layout, op.spatial_rank);
   TF_RETURN_IF_ERROR(CheckChannels(input, channels, problem.input_name));
   TF_RETURN_IF_ERROR(
       CheckChannels(filter, op.spatial_rank, problem.filter_name));
@@ -174,13 +190,8 @@ Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
   if (IsKnown(input) && IsKnown(filter)) {
     ConvGeometry geometry;
     TF_RETURN_IF_ERROR(CheckConvolution(problem, &geometry));
-    if (op.gradient) {
-      Shape out_backprop;
-      TF_RETURN_IF_ERROR(
-          ReadShape(op, kOutBackprop, "out_backprop", c, &out_backprop));
-      if (IsKnown(out_backprop)) {
-        TF_RETURN_IF_ERROR(CheckOutBackprop(geometry, out_backprop));
-      }
+    if (IsKnown(out_backprop)) {
+      TF_RETURN_IF_ERROR(CheckOutput(geometry, out_backprop, kOutBackpropName));
     }
   } else if (!input.empty() && !filter.empty() && input[channels] != -1 &&
              filter[op.spatial_rank] != -1) {
