@@ -4,14 +4,19 @@ The libraries know nothing of Python, so one wheel serves every CPython that the
 are official wheels for. The result depends on the inputs alone.
 """
 
-import argparse
-import csv
 import email
-import io
 import os
 import zipfile
 
-from pack_wheel import add_entry, record_row, truest_platform
+from pack_wheel import (
+    add_entry,
+    name_in,
+    packer_arguments,
+    record_row,
+    truest_platform,
+    write_outputs,
+    write_record,
+)
 
 NAME = "tensorflow_grouped_convolution"
 # Both have the same libraries. A wheel cannot require the one or the other, so
@@ -81,32 +86,21 @@ def pack(release, local_version, python, platform, files, output):
         for path, data in sorted(contents.items()):
             add_entry(wheel, path, data, 0o755 if path.endswith(".so") else 0o644)
             rows.append(record_row(path, data))
-        record_path = "%s.dist-info/RECORD" % stem
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows + [[record_path, "", ""]])
-        add_entry(wheel, record_path, text.getvalue(), 0o644)
+        write_record(wheel, stem + ".dist-info", rows)
     report = ["  %s (%d bytes)" % (path, len(data)) for path, data in sorted(contents.items())]
     report.append("Size: %.1f MB" % (os.path.getsize(output) / 1e6))
     return "%s-%s.whl" % (stem, tag), ["For TensorFlow %s:" % release] + report
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--official", required=True, help="official wheel of the release")
-    parser.add_argument("--official_name", required=True, help="file that holds its name")
-    parser.add_argument("--local_version", required=True, help='what follows the "+"')
+    parser = packer_arguments(__doc__)
     parser.add_argument("--kernels", required=True, help="library of kernels")
     parser.add_argument("--loader", required=True, help="library that loads the kernels")
     parser.add_argument("--framework", required=True, help="official library that kernels need")
     parser.add_argument("--module", action="append", default=[], help="Python file")
-    parser.add_argument("--licence", required=True, help="file of the licence")
-    parser.add_argument("--output", required=True, help="wheel to write")
-    parser.add_argument("--name_output", required=True, help="file to write the wheel's name to")
-    parser.add_argument("--report_output", required=True, help="file to write the report to")
     arguments = parser.parse_args()
 
-    with open(arguments.official_name) as stream:
-        official_name = stream.read().strip()
+    official_name = name_in(arguments.official_name)
     distribution, release, _, _, official_platform = official_name[: -len(".whl")].split("-")
     with zipfile.ZipFile(arguments.official) as official:
         metadata = email.message_from_bytes(
@@ -134,10 +128,7 @@ def main():
         files,
         arguments.output,
     )
-    with open(arguments.name_output, "w") as stream:
-        stream.write(name + "\n")
-    with open(arguments.report_output, "w") as stream:
-        stream.write("\n".join(report) + "\n")
+    write_outputs(arguments, name, report)
 
 
 if __name__ == "__main__":

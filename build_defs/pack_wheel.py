@@ -152,7 +152,17 @@ def files_below(folder):
     return found
 
 
-def pack(official, official_name, local_version, files, libraries, patches, output, bill=None):
+def write_record(wheel, dist_info, rows):
+    """Adds the RECORD of a wheel's files, given what it says of each."""
+    path = dist_info + "/RECORD"
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows + [[path, "", ""]])
+    add_entry(wheel, path, text.getvalue(), 0o644)
+
+
+def pack(
+    official, official_name, local_version, files, libraries, patches, licence, output, bill=None
+):
     """Writes the rebuilt wheel to `output`.
 
     Args:
@@ -163,6 +173,7 @@ def pack(official, official_name, local_version, files, libraries, patches, outp
         paths in the wheel.
       libraries: for auditwheel, see judged_platform().
       patches: patches that were applied, for the notice.
+      licence: path of the licence, for a wheel that has no copy of it.
       output: path to write to.
       bill: path of its bill of materials, if it is to have one.
 
@@ -176,6 +187,7 @@ def pack(official, official_name, local_version, files, libraries, patches, outp
     tag = "-".join([python_tag, abi_tag, new_platform])
     stem = "%s-%s" % (distribution, version)
     new_stem = "%s-%s" % (distribution, new_version)
+    new_info = new_stem + ".dist-info"
 
     with zipfile.ZipFile(official) as source, zipfile.ZipFile(output, "w") as target:
         infos = {info.filename: info for info in source.infolist()}
@@ -200,6 +212,15 @@ def pack(official, official_name, local_version, files, libraries, patches, outp
             stem + ".dist-info/WHEEL": TAGS.sub("Tag: " + tag, wheel),
         }
         notice = notice_text(official_name, new_stem, patches, changed, added)
+        # What joins the official metadata.
+        described = {"NOTICE": notice.encode()}
+        if not any(re.search(r"\.dist-info/(.*/)?LICENSE", name) for name in infos):
+            with open(licence, "rb") as stream:
+                described["LICENSE"] = stream.read()
+        if bill is not None:
+            with open(bill, "rb") as stream:
+                # Where PEP 770 has it.
+                described["sboms/%s.cdx.json" % distribution] = stream.read()
         rows = []
 
         def add(path, data, mode):
@@ -220,16 +241,9 @@ def pack(official, official_name, local_version, files, libraries, patches, outp
         for name in added:
             with open(files[name], "rb") as stream:
                 add(name, stream.read(), 0o755 if name.endswith(".so") else 0o644)
-        add(new_stem + ".dist-info/NOTICE", notice.encode(), 0o644)
-        if bill is not None:
-            with open(bill, "rb") as stream:
-                # Where PEP 770 has it.
-                path = "%s.dist-info/sboms/%s.cdx.json" % (new_stem, distribution)
-                add(path, stream.read(), 0o644)
-        record_path = new_stem + ".dist-info/RECORD"
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows + [[record_path, "", ""]])
-        add_entry(target, record_path, text.getvalue(), 0o644)
+        for name, data in described.items():
+            add("%s/%s" % (new_info, name), data, 0o644)
+        write_record(target, new_info, rows)
 
         report = ["Differs from %s in:" % official_name]
         for path in changed:
@@ -238,19 +252,43 @@ def pack(official, official_name, local_version, files, libraries, patches, outp
         for path in added:
             report.append("  added    %s (%d bytes)" % (path, os.path.getsize(files[path])))
         report.append(
-            "  renamed  %s.dist-info (with new METADATA, WHEEL and RECORD, NOTICE%s)"
-            % (stem, "" if bill is None else ", sboms")
+            "  renamed  %s.dist-info (with new METADATA, WHEEL and RECORD, %s)"
+            % (stem, ", ".join(described))
         )
     sizes = os.path.getsize(official) / 1e6, os.path.getsize(output) / 1e6
     report.append("Size: %.1f MB, official %.1f MB" % (sizes[1], sizes[0]))
     return "%s-%s.whl" % (new_stem, tag), report
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+def packer_arguments(description):
+    """Returns a parser of the arguments that all programs which pack a wheel take."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--official", required=True, help="official wheel")
     parser.add_argument("--official_name", required=True, help="file that holds its name")
     parser.add_argument("--local_version", required=True, help='what follows the "+"')
+    parser.add_argument("--licence", required=True, help="file of the licence")
+    parser.add_argument("--output", required=True, help="wheel to write")
+    parser.add_argument("--name_output", required=True, help="file to write the wheel's name to")
+    parser.add_argument("--report_output", required=True, help="file to write the report to")
+    return parser
+
+
+def name_in(path):
+    """Returns the name of a wheel that a file holds."""
+    with open(path) as stream:
+        return stream.read().strip()
+
+
+def write_outputs(arguments, name, report):
+    """Writes what a build wants to know of a wheel: its name, and lines that tell of it."""
+    with open(arguments.name_output, "w") as stream:
+        stream.write(name + "\n")
+    with open(arguments.report_output, "w") as stream:
+        stream.write("\n".join(report) + "\n")
+
+
+def main():
+    parser = packer_arguments(__doc__)
     parser.add_argument("--tree", required=True, help="folder of files that differ")
     parser.add_argument("--patch", action="append", default=[], help="patch that was applied")
     parser.add_argument(
@@ -263,13 +301,8 @@ def main():
     )
     parser.add_argument("--framework", help="official library that the added ones need")
     parser.add_argument("--bill_of_materials", help="CycloneDX document to carry")
-    parser.add_argument("--output", required=True, help="wheel to write")
-    parser.add_argument("--name_output", required=True, help="file to write the wheel's name to")
-    parser.add_argument("--report_output", required=True, help="file to write the report to")
     arguments = parser.parse_args()
 
-    with open(arguments.official_name) as stream:
-        official_name = stream.read().strip()
     files = files_below(arguments.tree)
     added = {path: library for path, library in arguments.library}
     files.update(added)
@@ -278,18 +311,16 @@ def main():
         libraries["tensorflow/libtensorflow_framework.so.2"] = arguments.framework
     name, report = pack(
         arguments.official,
-        official_name,
+        name_in(arguments.official_name),
         arguments.local_version,
         files,
         libraries,
         arguments.patch,
+        arguments.licence,
         arguments.output,
         arguments.bill_of_materials,
     )
-    with open(arguments.name_output, "w") as stream:
-        stream.write(name + "\n")
-    with open(arguments.report_output, "w") as stream:
-        stream.write("\n".join(report) + "\n")
+    write_outputs(arguments, name, report)
 
 
 if __name__ == "__main__":

@@ -93,12 +93,12 @@ unpacked_wheel(
 [plugin_wheel(
     name = name,
     auditwheel = STOCK + "//:auditwheel",
+    copts = COPTS,
     framework = FRAMEWORK,
     kernels = ":libtfkernel_grouped_conv.so",
     local_version = "%{local_version}",
     official = STOCK + "//:official.whl",
     official_name = STOCK + "//:official.txt",
-    path = PATH,
     python = STOCK + "//:env/bin/python",
     version = "%{version}",
 ) for name in ([] if OWN_KERAS else ["plugin"])]

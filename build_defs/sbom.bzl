@@ -58,7 +58,12 @@ def _compiled_impl(_target, ctx):
             CPP_LINK_DYNAMIC_LIBRARY_ACTION_NAME,
             cc_common.create_link_variables,
             is_linking_dynamic_library = True,
-            user_link_flags = attr.linkopts + cpp.linkopts,
+            # As Bazel expands them; a location is an input.
+            user_link_flags = [
+                flag.replace("$$", "$")
+                for flag in attr.linkopts
+                if not flag.startswith("$(location ")
+            ] + cpp.linkopts,
         ),
         sources = depset(
             sources,

@@ -68,94 +68,123 @@ patched_tree = rule(
     doc = "The files of a wheel that a series of patches and an overlay change.",
 )
 
-def _rebuilt_wheel_impl(ctx):
-    wheel = ctx.outputs.wheel
-    name = ctx.outputs.file_name
-    report = ctx.outputs.report
+# What all rules take that pack a wheel, and what they make.
+PACK_ATTRS = {
+    "official": attr.label(mandatory = True, allow_single_file = True),
+    "official_name": attr.label(mandatory = True, allow_single_file = True),
+    "local_version": attr.string(mandatory = True),
+    "framework": attr.label(
+        allow_single_file = True,
+        doc = "The official library that the added ones are linked against.",
+    ),
+    "python": attr.label(mandatory = True, allow_single_file = True),
+    "auditwheel": attr.label(
+        allow_files = True,
+        doc = "What judges the platform of the added libraries.",
+    ),
+    "_licence": attr.label(
+        default = Label("//:LICENSE"),
+        allow_single_file = True,
+    ),
+    "_pack_wheel": attr.label(
+        default = Label("//build_defs:pack_wheel.py"),
+        allow_single_file = True,
+    ),
+}
+PACK_OUTPUTS = {
+    "wheel": "%{name}.whl",
+    "file_name": "%{name}.name.txt",
+    "report": "%{name}.report.txt",
+}
+
+def pack(ctx, program, more_arguments, inputs, **kwargs):
+    """Runs a program that packs a wheel, in a rule with PACK_ATTRS and PACK_OUTPUTS.
+
+    Args:
+      ctx: of the rule.
+      program: the program's file.
+      more_arguments: Args that it takes beyond the common ones.
+      inputs: files that it reads beyond those of PACK_ATTRS.
+      **kwargs: see ctx.actions.run().
+
+    Returns:
+      The rule's providers.
+    """
+    outputs = [ctx.outputs.wheel, ctx.outputs.file_name, ctx.outputs.report]
     arguments = ctx.actions.args()
     arguments.add("-B")
-    arguments.add(ctx.file._tool)
+    arguments.add(program)
     arguments.add("--official", ctx.file.official)
     arguments.add("--official_name", ctx.file.official_name)
     arguments.add("--local_version", ctx.attr.local_version)
+    arguments.add("--licence", ctx.file._licence)
+    if ctx.file.framework:
+        arguments.add("--framework", ctx.file.framework)
+    arguments.add("--output", ctx.outputs.wheel)
+    arguments.add("--name_output", ctx.outputs.file_name)
+    arguments.add("--report_output", ctx.outputs.report)
+    packages = ctx.files.auditwheel
+    ctx.actions.run(
+        outputs = outputs,
+        inputs = [
+            program,
+            ctx.file._pack_wheel,
+            ctx.file.official,
+            ctx.file.official_name,
+            ctx.file._licence,
+        ] + ctx.files.framework + packages + inputs,
+        executable = ctx.file.python,
+        arguments = [arguments, more_arguments],
+        env = {"PYTHONPATH": site_packages(packages)} if packages else {},
+        execution_requirements = ON_THIS_MACHINE,
+        **kwargs
+    )
+    return [
+        DefaultInfo(files = depset([ctx.outputs.wheel])),
+        OutputGroupInfo(dist = depset(outputs)),
+    ]
+
+def _rebuilt_wheel_impl(ctx):
+    arguments = ctx.actions.args()
     arguments.add("--tree", ctx.file.tree.path)
     for patch in ctx.files.patches:
         arguments.add("--patch", patch)
-    libraries = []
-    environment = {}
     if ctx.file.bill_of_materials:
         arguments.add("--bill_of_materials", ctx.file.bill_of_materials)
     if ctx.file.library:
         arguments.add("--library", ctx.attr.library_path)
         arguments.add(ctx.file.library)
-        arguments.add("--framework", ctx.file.framework)
-        libraries = [ctx.file.library, ctx.file.framework] + ctx.files.auditwheel
-        environment = {"PYTHONPATH": site_packages(ctx.files.auditwheel)}
-    arguments.add("--output", wheel)
-    arguments.add("--name_output", name)
-    arguments.add("--report_output", report)
-    ctx.actions.run(
-        outputs = [wheel, name, report],
-        inputs = [
-            ctx.file._tool,
-            ctx.file.official,
-            ctx.file.official_name,
-            ctx.file.tree,
-        ] + ctx.files.patches + ctx.files.bill_of_materials + libraries,
-        executable = ctx.file.python,
-        arguments = [arguments],
-        env = environment,
-        execution_requirements = ON_THIS_MACHINE,
+    return pack(
+        ctx,
+        ctx.file._pack_wheel,
+        arguments,
+        [ctx.file.tree] + ctx.files.patches + ctx.files.bill_of_materials + ctx.files.library,
         mnemonic = "PackWheel",
-        progress_message = "Packing the rebuilt wheel of " +
-                           ctx.label.workspace_name,
+        progress_message = "Packing the rebuilt wheel of " + ctx.label.workspace_name,
     )
-    return [
-        DefaultInfo(files = depset([wheel])),
-        OutputGroupInfo(dist = depset([wheel, name, report])),
-    ]
 
 rebuilt_wheel = rule(
     implementation = _rebuilt_wheel_impl,
-    attrs = {
-        "official": attr.label(mandatory = True, allow_single_file = True),
-        "official_name": attr.label(mandatory = True, allow_single_file = True),
-        "local_version": attr.string(mandatory = True),
-        "tree": attr.label(mandatory = True, allow_single_file = True),
-        "patches": attr.label_list(
+    attrs = dict(
+        PACK_ATTRS,
+        tree = attr.label(mandatory = True, allow_single_file = True),
+        patches = attr.label_list(
             allow_files = [".patch"],
             doc = "What was applied to `tree`, for the notice.",
         ),
-        "bill_of_materials": attr.label(
+        bill_of_materials = attr.label(
             allow_single_file = [".cdx.json"],
             doc = "What the wheel is made of, if it is to say so.",
         ),
-        "library": attr.label(
+        library = attr.label(
             allow_single_file = True,
             doc = "A library to add, if any.",
         ),
-        "library_path": attr.string(
+        library_path = attr.string(
             doc = "Where `library` goes in the wheel.",
         ),
-        "framework": attr.label(
-            allow_single_file = True,
-            doc = "The official library that `library` is linked against.",
-        ),
-        "python": attr.label(mandatory = True, allow_single_file = True),
-        "auditwheel": attr.label(
-            allow_files = True,
-            doc = "What judges `library`'s platform.",
-        ),
-        "_tool": attr.label(
-            default = Label("//build_defs:pack_wheel.py"),
-            allow_single_file = True,
-        ),
-    },
-    outputs = {
-        "wheel": "%{name}.whl",
-        "file_name": "%{name}.name.txt",
-        "report": "%{name}.report.txt",
-    },
+    ),
+    outputs = PACK_OUTPUTS,
     doc = "A wheel with files replaced and added, under a local version.",
 )
 

@@ -132,6 +132,8 @@ class PackWheelTest(absltest.TestCase):
         with zipfile.ZipFile(self.official, "w", zipfile.ZIP_DEFLATED) as archive:
             for path, text in contents.items():
                 archive.writestr(path, text)
+        self.licence = self.folder / "LICENSE"
+        self.licence.write_text("terms")
         self.patch = self.folder / "0001-Change.patch"
         self.patch.write_text("From: A\nSubject: [PATCH] Change what\n is there\n\nBody\n---\n")
 
@@ -153,6 +155,7 @@ class PackWheelTest(absltest.TestCase):
                 files,
                 {"pkg/added.so": files["pkg/added.so"]},
                 [self.patch],
+                self.licence,
                 output,
             )
         return output, name, report
@@ -174,6 +177,7 @@ class PackWheelTest(absltest.TestCase):
                 "pkg/changed.py": "after!",
                 "pkg/added.so": "library",
                 "small-1.0+local.1.data/scripts/run": "#!python",
+                info + "LICENSE": "terms",
                 info + "METADATA": "Name: small\nVersion: 1.0+local.1\n\nSince Version: 1.0\n",
                 info + "WHEEL": "Version: 1\nTag: cp38-cp38-manylinux2010_x86_64\n",
             },

@@ -21,7 +21,7 @@ PLUGIN_NAME = pathlib.Path(os.environ["PLUGIN_NAME"]).read_text().strip()
 PACKAGE = "tensorflow_grouped_convolution"
 LOADER = "tensorflow-plugins/libtensorflow_grouped_convolution.so"
 
-# Trains grouped filters, which no official TensorFlow can on a CPU.
+# Trains grouped filters, of which no official TensorFlow can the last on a CPU.
 USE = """
 import numpy as np
 import tensorflow as tf
@@ -170,7 +170,7 @@ class PluginWheelTest(absltest.TestCase):
         )
 
     def test_is_small_and_for_every_python(self):
-        self.assertLess(os.path.getsize(PLUGIN), 5e6)
+        self.assertLess(os.path.getsize(PLUGIN), 1e6)
         tag = PLUGIN_NAME[: -len(".whl")].split("-", 2)[2]
         official_platform = pathlib.Path(os.environ["OFFICIAL_NAME"]).read_text().split("-")[-1]
         self.assertEqual(tag + ".whl", "py3-none-" + official_platform.strip())

@@ -138,7 +138,7 @@ def release_tests(name, stock, environments, own_keras, keras, peers):
             }),
         )
     if keras:
-        tests.update(keras_tests(keras, release, environments))
+        tests.update(keras_tests(keras, release, official, environments))
     _suite(name, name + "_", official, tests)
 
 def tool_tests(name, release, stock):

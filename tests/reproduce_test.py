@@ -37,7 +37,7 @@ class DifferencesTest(absltest.TestCase):
         self.built = built / "external" / OFFICIAL.name[len("stock_") :] / "wheel.whl"
         self.built.parent.mkdir(parents=True)
         (self.workspace.folder / "ci/bazel").write_text(
-            '#!/bin/sh\ncase "$*" in *bazel-bin) echo %s ;; esac\n' % built
+            '#!/bin/sh\necho "$*" >>../calls\ncase "$*" in *bazel-bin) echo %s ;; esac\n' % built
         )
         self.write(self.built)
 
@@ -73,6 +73,13 @@ class DifferencesTest(absltest.TestCase):
         status, printed = self.reproduce(self.given)
         self.assertEqual(status, 0, printed)
         self.assertIn("identical: ", printed)
+        calls = (self.workspace.folder.parent / "calls").read_text().splitlines()
+        root = "--output_user_root=%s/reproduce-" % (self.workspace.folder / "build")
+        for call in calls:
+            self.assertStartsWith(call, root)
+        (build,) = (call for call in calls if " build " in call)
+        for empty in ("--remote_cache= ", "--remote_executor= ", "--disk_cache= "):
+            self.assertIn(empty, build)
 
     def test_names_entries_that_differ(self):
         self.write(self.given, **{"tensorflow/a.py": "b", "tensorflow/b.py": "b"})

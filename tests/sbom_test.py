@@ -33,7 +33,8 @@ class BillOfMaterialsTest(absltest.TestCase):
         self.components = {found["name"]: found for found in self.bill["components"]}
 
     def properties(self, name):
-        return {found["name"]: found["value"] for found in self.components[name]["properties"]}
+        found = self.components[name].get("properties", ())
+        return {property["name"]: property["value"] for property in found}
 
     def test_is_as_the_schema_has_it(self):
         validator = JsonStrictValidator(SchemaVersion.from_version(self.bill["specVersion"]))
@@ -62,7 +63,7 @@ class BillOfMaterialsTest(absltest.TestCase):
         # Those that test and time the kernels, or register them in a source tree.
         other = re.compile("_(test|benchmark|when_linked).cc$")
         self.assertEqual(compiled, {name for name in sources if not other.search(name)})
-        for name in compiled:
+        for name in named:
             for header in re.findall(
                 '#include "(.*/grouped_conv/.*)"', (OVERLAY / name).read_text()
             ):
@@ -79,6 +80,11 @@ class BillOfMaterialsTest(absltest.TestCase):
         for name in self.components:
             if name.endswith(".cc"):
                 self.assertRegex(self.properties(name)["build:flags"], r" -O2 .* -fPIC .*-std=c")
+
+    def test_flags_are_those_that_the_compiler_sees(self):
+        self.assertIn("-Wl,-rpath,$ORIGIN/", self.properties(LIBRARY)["build:flags"])
+        for name in self.components:
+            self.assertNotRegex(self.properties(name).get("build:flags", ""), r"\$[($]")
 
     def test_tells_nothing_of_when_and_where(self):
         self.assertNotIn("timestamp", self.bill["metadata"])
