@@ -75,7 +75,9 @@ def compiled_by_xla(function, *arguments):
 
 class LayersTest(parameterized.TestCase):
     def assert_close(self, actual, expected, tolerance=1e-5):
-        for one, other in zip(tf.nest.flatten(actual), tf.nest.flatten(expected)):
+        actual, expected = tf.nest.flatten(actual), tf.nest.flatten(expected)
+        self.assertEqual(len(actual), len(expected))
+        for one, other in zip(actual, expected):
             one, other = np.asarray(one, np.float64), np.asarray(other, np.float64)
             self.assertEqual(one.shape, other.shape)
             np.testing.assert_allclose(

@@ -1,4 +1,4 @@
-"""Tests of the patches of Keras as the plugin's module applies them to an official one."""
+"""Tests of the plugin with an official Keras, which its module patches as it runs."""
 
 import inspect
 import os
@@ -13,9 +13,10 @@ from absl.testing import absltest
 
 FOLDER = tempfile.TemporaryDirectory()
 with zipfile.ZipFile(os.environ["PLUGIN"]) as plugin:
-    package = [path for path in plugin.namelist() if path.startswith("tensorflow_grouped")]
-    plugin.extractall(FOLDER.name, [path for path in package if not path.endswith(".so")])
+    plugin.extractall(FOLDER.name)
 sys.path.append(FOLDER.name)
+# As `import tensorflow` does where pip has installed the plugin.
+tf.load_library(os.path.join(FOLDER.name, "tensorflow-plugins"))
 from tensorflow_grouped_convolution import keras_patches  # noqa: E402
 
 X = np.random.RandomState(0).standard_normal((2, 9, 9, 8)).astype(np.float32)
@@ -24,6 +25,15 @@ X = np.random.RandomState(0).standard_normal((2, 9, 9, 8)).astype(np.float32)
 def compiled_by_xla(layer):
     graph = tf.function(lambda x: layer(x)).get_concrete_function(X).graph
     return "_XlaMustCompile" in str(graph.as_graph_def())
+
+
+def train(layer):
+    """Takes a step down; returns by how much the loss changes."""
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(layer(X) ** 2)
+    for weight, gradient in zip(layer.weights, tape.gradient(loss, layer.weights)):
+        weight.assign(weight - 0.01 * gradient)
+    return tf.reduce_mean(layer(X) ** 2) - loss
 
 
 class RunTimeTest(absltest.TestCase):
@@ -38,6 +48,7 @@ class RunTimeTest(absltest.TestCase):
         self.assertTrue(keras_patches.patch_keras())
         self.assertFalse(compiled_by_xla(layer))
         np.testing.assert_allclose(layer(X), before, rtol=1e-5, atol=1e-5)
+        self.assertLess(train(layer), 0)
         keras_patches.unpatch_keras()
         self.assertTrue(compiled_by_xla(layer))
 
@@ -59,6 +70,29 @@ class RunTimeTest(absltest.TestCase):
         self.assertEqual(keras.layers.Conv2DTranspose.__doc__, documentation)
         with self.assertRaisesRegex(ValueError, "groups"):
             keras.layers.Conv2DTranspose(8, 3, groups=4)
+
+    def test_models_without_grouped_transposed_layers_load_in_official_keras(self):
+        self.assertTrue(keras_patches.patch_keras())
+        layers = [
+            keras.layers.Conv2D(8, 3, groups=4),
+            keras.layers.Conv2DTranspose(6, 3, strides=2),
+            keras.layers.Conv2D(6, 3, groups=3, data_format="channels_last"),
+        ]
+        model = keras.Sequential([keras.Input(X.shape[1:])] + layers)
+        expected = model(X)
+        paths = [os.path.join(FOLDER.name, name) for name in ("exchanged.keras", "exchanged.h5")]
+        for path in paths:
+            model.save(path)
+        keras_patches.unpatch_keras()
+        for path in paths:
+            loaded = keras.models.load_model(path)
+            np.testing.assert_allclose(loaded(X), expected, rtol=1e-5, atol=1e-5)
+            # And back.
+            loaded.save(path)
+        self.assertTrue(keras_patches.patch_keras())
+        for path in paths:
+            loaded = keras.models.load_model(path)
+            np.testing.assert_allclose(loaded(X), expected, rtol=1e-5, atol=1e-5)
 
     def test_bias_of_channels_first_goes_to_the_channels(self):
         x = np.zeros((2, 3, 3), np.float32)

@@ -1,11 +1,12 @@
 """The tests of a patched Keras on a rebuilt wheel of TensorFlow."""
 
-def keras_tests(keras, release, environments):
+def keras_tests(keras, release, official, environments):
     """Makes the tests of one release of Keras on one of TensorFlow.
 
     Args:
       keras: name of the repository of the Keras release.
       release: label of the root package of the TensorFlow release.
+      official: label of that of its official wheel.
       environments: environment variables to try the layers in, by what they add
         to a test's name.
 
@@ -48,7 +49,7 @@ def keras_tests(keras, release, environments):
     tests[keras + "_run_time_test"] = dict(
         file_env = {release + "plugin.whl": "PLUGIN"},
         main = "keras_run_time_test.py",
-        path = [release + "installed"],
+        path = [official + "official"],
     )
     for suffix, env in environments.items():
         tests[keras + "_layers_test" + suffix] = dict(

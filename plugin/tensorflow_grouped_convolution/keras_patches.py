@@ -65,12 +65,16 @@ def _definitions(source):
     return found
 
 
+def _restorer(owner, name):
+    """Returns what gives an attribute the value back that it has now, if any."""
+    if hasattr(owner, name):
+        return functools.partial(setattr, owner, name, getattr(owner, name))
+    return functools.partial(delattr, owner, name)
+
+
 def _set(owner, name, value):
     """Sets an attribute and notes how to take that back."""
-    if hasattr(owner, name):
-        _undo.append(functools.partial(setattr, owner, name, getattr(owner, name)))
-    else:
-        _undo.append(functools.partial(delattr, owner, name))
+    _undo.append(_restorer(owner, name))
     setattr(owner, name, value)
 
 
@@ -108,9 +112,9 @@ def _change_module(module, source, patched):
             names = [node.name] if isinstance(node, ast.FunctionDef) else []
             names += [alias.asname or alias.name for alias in getattr(node, "names", [])]
             code = compile(ast.Module([node], []), module.__file__, "exec")
-            for new in names:
-                _undo.append(functools.partial(vars(module).pop, new, None))
+            restorers = [_restorer(module, new) for new in names]
             exec(code, vars(module))
+            _undo.extend(restorers)
         elif isinstance(node, ast.Expr) and "." in name:
             # A class's documentation.
             _set(getattr(module, name.partition(".")[0]), "__doc__", node.value.value)
@@ -136,8 +140,11 @@ def patch_keras():
 
     """
     import keras
+    from keras.src.backend.common import backend_utils
 
-    if _undo or "groups" in inspect.signature(keras.layers.Conv2DTranspose).parameters:
+    # The function that the patches add for all backends; a later Keras, which may
+    # have such groups of its own, is another release.
+    if _undo or hasattr(backend_utils, "convert_grouped_conv_transpose_kernel"):
         return False
     plans = []
     for name, patches in _changes(PATCH.read_text(encoding="utf-8")).items():
