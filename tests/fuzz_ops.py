@@ -104,7 +104,9 @@ class Runner:
         except (errors.InvalidArgumentError, errors.UnimplementedError, ValueError) as error:
             if convolution.error is None and not convolution.may_fail:
                 return "was refused: " + str(error)
-            if not NAMES.search(reason(error)):
+            # A layout of quantized convolutions is left to the stock functions.
+            quantized = case.attributes.get("data_format") == "NCHW_VECT_C"
+            if not quantized and not NAMES.search(reason(error)):
                 return "gave an error that names no argument: " + str(error)
             return None
         except errors.ResourceExhaustedError as error:

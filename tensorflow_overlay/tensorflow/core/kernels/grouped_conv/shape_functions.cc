@@ -159,6 +159,14 @@ Status InferOutput(const ConvProblem& problem, InferenceContext* c) {
   return c->set_output("output", {c->MakeShape(sizes)});
 }
 
+// Compares what is known of one size of out_backprop.
+Status CheckOutBackprop(int64_t expected, int64_t actual, const char* size) {
+  if (expected == -1 || actual == -1 || expected == actual) return Status();
+  return errors::InvalidArgument("out_backprop must have the ", size,
+                                 " of the convolution's output, ", expected,
+                                 ", but has ", actual);
+}
+
 Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
                   InferenceContext* c) {
   // Of quantized convolutions, which no kernel here computes.
@@ -186,6 +194,16 @@ Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
   TF_RETURN_IF_ERROR(CheckChannels(input, channels, problem.input_name));
   TF_RETURN_IF_ERROR(
       CheckChannels(filter, op.spatial_rank, problem.filter_name));
+
+  if (!out_backprop.empty()) {
+    if (!input.empty()) {
+      TF_RETURN_IF_ERROR(CheckOutBackprop(input[0], out_backprop[0], "batch"));
+    }
+    if (!filter.empty()) {
+      TF_RETURN_IF_ERROR(
+          CheckOutBackprop(filter.back(), out_backprop[channels], "channels"));
+    }
+  }
 
   if (IsKnown(input) && IsKnown(filter)) {
     ConvGeometry geometry;
