@@ -118,6 +118,9 @@ class CorrelationTask {
                                pass.width * pass.part_size())) {
     scale_ = PackChannels(tensors.epilogue.scale, scratch);
     bias_ = PackChannels(tensors.epilogue.bias, scratch);
+    filled_ = pass.g.groups % form_.groups_per_block() == 0 &&
+              pass.out_channels % form_.channels_per_vector == 0 &&
+              pass.parts == 1 && pass.x_channels > 0;
     direct_ = std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
               pass.out_channels % form_.channels_per_vector == 0 &&
               pass.chunks.count() == 1 && scale_ == nullptr &&
@@ -168,6 +171,7 @@ class CorrelationTask {
   S* const sums_;  // Of a row or, until their last chunk, of all rows.
   const S* scale_;
   const S* bias_;
+  bool filled_;  // Whether all lanes have a channel of a group.
   bool direct_;  // Whether whole blocks of sums go to the tensor at once.
 
   int64_t first_phase_;
@@ -206,7 +210,7 @@ void CorrelationTask<T>::PackFilter() {
   const Steps steps = {0, pass_.backward ? 1 : g.output_channels,
                        g.output_channels_per_group(),
                        pass_.backward ? g.output_channels : 1};
-  std::memset(w_, 0, units_ * pass_.unit_size() * sizeof(S));
+  if (!filled_) std::memset(w_, 0, units_ * pass_.unit_size() * sizeof(S));
   const Unit unit = pass_.GetUnit(set_, 0);
   const Mapping mapping =
       form_.Map(steps, unit.block, units_, channels, unit.channels,
@@ -247,29 +251,30 @@ void CorrelationTask<T>::SumRow(int64_t row) {
   tile.x_depth = form_.groups_per_block();
   tile.w_depth = pass_.part_size();
   tile.accumulate = accumulate_;
-  for (int64_t i = 0; i < units_; ++i) {
-    const Unit unit = pass_.GetUnit(set_, i);
-    const S* const w = w_ + i * pass_.unit_size();
-    const bool direct =
-        direct_ && (unit.block + 1) * form_.groups_per_block() <= form_.groups;
-    for (int64_t p = first_phase_; p < end_phase_; ++p) {
-      const Phase& phase = pass_.plan.phases[p];
-      const int64_t count = std::min(pass_.width, phase.count - begin_);
-      if (count <= 0) continue;
-      tile.num_products = 0;
-      for (int64_t r = 0; r < chunk_.rows; ++r) {
-        for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
-          const grouped_conv::Run run = Clip(pass_.plan.runs[k], chunk_);
-          if (run.count <= 0) continue;
-          const S* x = x_.Find(i, r, 0, run);
-          if (x == nullptr) break;
-          products_[tile.num_products++] = {
-              x, w + (r * chunk_.taps + run.tap) * tap_size,
-              run.count * chunk_.channels};
-        }
+  for (int64_t p = first_phase_; p < end_phase_; ++p) {
+    const Phase& phase = pass_.plan.phases[p];
+    const int64_t count = std::min(pass_.width, phase.count - begin_);
+    if (count <= 0) continue;
+    // Those of the first unit; others' are as far apart as their x and w.
+    tile.num_products = 0;
+    for (int64_t r = 0; r < chunk_.rows; ++r) {
+      for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
+        const grouped_conv::Run run = Clip(pass_.plan.runs[k], chunk_);
+        if (run.count <= 0) continue;
+        const S* x = x_.Find(0, r, 0, run);
+        if (x == nullptr) break;
+        products_[tile.num_products++] = {
+            x, w_ + (r * chunk_.taps + run.tap) * tap_size,
+            run.count * chunk_.channels};
       }
+    }
+    for (int64_t i = 0; i < units_; ++i) {
+      const Unit unit = pass_.GetUnit(set_, i);
       T* const out = tensors_.sums + pass_.OutOffset(first_row_ + row, unit) +
                      p * pass_.out_steps.pixel + begin_ * steps.pixel;
+      const bool direct =
+          direct_ &&
+          (unit.block + 1) * form_.groups_per_block() <= form_.groups;
       S* sums = sums_;
       int64_t channel_step = form_.groups_per_block();
       tile.sum_row = pass_.part_size();
@@ -284,8 +289,8 @@ void CorrelationTask<T>::SumRow(int64_t row) {
       }
       const auto sum_tile = [&](int64_t v, int64_t num_v, int64_t j,
                                 int64_t num_j) {
-        tile.x_offset = j * tile.x_row;
-        tile.w_offset = v * form_.lanes;
+        tile.x_offset = i * x_.unit_step() + j * tile.x_row;
+        tile.w_offset = i * pass_.unit_size() + v * form_.lanes;
         tile.sum = sums + j * tile.sum_row +
                    v * form_.channels_per_vector * channel_step;
         vectors_done += num_v * num_j;

@@ -409,6 +409,24 @@ GROUPED_CONV_INLINE typename Simd<S>::Vector Transpose(
   return Transpose<S, kRows>(v, std::make_index_sequence<Simd<S>::kLanes>());
 }
 
+// As above, for two vectors.
+template <typename S, int kRows, size_t... kLane>
+GROUPED_CONV_INLINE void TransposePair(typename Simd<S>::Vector* v,
+                                       std::index_sequence<kLane...>) {
+  constexpr int kLanes = Simd<S>::kLanes;
+  constexpr int kColumns = 2 * kLanes / kRows;
+  const auto first = __builtin_shuffle(
+      v[0], v[1], Mask<S>{(kLane % kRows * kColumns + kLane / kRows)...});
+  v[1] = __builtin_shuffle(v[0], v[1],
+                           Mask<S>{((kLane + kLanes) % kRows * kColumns +
+                                    (kLane + kLanes) / kRows)...});
+  v[0] = first;
+}
+template <typename S, int kRows>
+GROUPED_CONV_INLINE void TransposePair(typename Simd<S>::Vector* v) {
+  TransposePair<S, kRows>(v, std::make_index_sequence<Simd<S>::kLanes>());
+}
+
 // Squares of 128 bits, or of as many of the numbers in that.
 template <typename S>
 constexpr int SquareSize() {
@@ -587,6 +605,13 @@ void Multiply(const Tile<S>& tile) {
     ForRows<kRows>(tile, [&](int i, S* row) {
       Store<S>(Transpose<S, kChannels>(sum[i][0]), row);
     });
+  } else if (kSplit && kVectorCount == 2 && tile.group_step == 2 * kChannels) {
+    ForRows<kRows>(tile, [&](int i, S* row) {
+      Vector pair[] = {sum[i][0], sum[i][kVectorCount - 1]};
+      TransposePair<S, 2 * kChannels>(pair);
+      Store<S>(pair[0], row);
+      Store<S>(pair[1], row + kLanes);
+    });
   } else if (kParts && tile.group_step != 0) {
     const int64_t group_step = tile.group_step;
     ForRows<kRows>(tile, [&](int i, S* row) {
@@ -630,6 +655,15 @@ struct Packer {
     Vector v = Parts<T, kParts, kLanes / kParts>::Read(at, 0, count);
     if (kGroups > 1) v = Transpose<S, kGroups>(v);
     Put(v, scratch, lanes);
+  }
+  // Copies two vectors, which lie in the tensor group by group.
+  template <int kGroups>
+  GROUPED_CONV_INLINE void CopyPair(const T* p, S* scratch) const {
+    Vector v[] = {Convert<T, kLanes>::Read(p),
+                  Convert<T, kLanes>::Read(p + kLanes)};
+    TransposePair<S, kGroups>(v);
+    Store<S>(v[0], scratch);
+    Store<S>(v[1], scratch + kLanes);
   }
   // Copies as many pixels' vectors as make squares. Lane i's are at row[i].
   GROUPED_CONV_INLINE void CopySquares(const T* const* row, int64_t offset,
@@ -683,6 +717,14 @@ struct Unpacker {
     Vector v = finish(Load(scratch), index);
     if (kGroups > 1) v = Transpose<S, kLanes / kGroups>(v);
     Parts<T, kParts, kLanes / kParts>::Write(v, at, 0, count);
+  }
+  template <int kGroups>
+  GROUPED_CONV_INLINE void CopyPair(T* p, const S* scratch) const {
+    Vector v[] = {finish(Load(scratch), 0),
+                  finish(Load(scratch + kLanes), kLanes)};
+    TransposePair<S, 2 * kLanes / kGroups>(v);
+    Convert<T, kLanes>::Write(v[0], p);
+    Convert<T, kLanes>::Write(v[1], p + kLanes);
   }
   GROUPED_CONV_INLINE void CopySquares(T* const* row, int64_t offset,
                                        const S* scratch, int64_t scratch_pixel,
@@ -808,6 +850,16 @@ void CopyWhole(const Copier& copier, const Mapping& m,
             });
 }
 
+// As CopyGroups, if a block of groups, all of which are there, is two vectors.
+template <int kGroups, typename Copier>
+void CopyPairs(const Copier& copier, const Mapping& m,
+               typename Copier::Tensor* tensor,
+               typename Copier::Scratch* scratch) {
+  ForBlocks(m, tensor, scratch,
+            [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
+                int64_t) { copier.template CopyPair<kGroups>(p, to); });
+}
+
 template <typename Copier>
 void CopyAny(const Copier& copier, const Mapping& m,
              typename Copier::Tensor* tensor,
@@ -851,6 +903,9 @@ void CopyBlocks(const Copier& copier, const Mapping& m,
   constexpr bool kParts = kChannels * sizeof(S) >= 16;
   if (m.channels == kChannels && m.group_step == kChannels) {
     CopyWhole<kGroups>(copier, m, tensor, scratch);
+  } else if (m.channels == 2 * kChannels && m.group_step == m.channels &&
+             m.groups % kGroups == 0) {
+    CopyPairs<kGroups>(copier, m, tensor, scratch);
   } else if (kParts) {
     CopyGroups<kParts ? kGroups : 1>(copier, m, tensor, scratch);
   } else {

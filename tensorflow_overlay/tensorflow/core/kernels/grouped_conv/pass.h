@@ -240,9 +240,19 @@ class XRows {
     begin_ = begin;
     span_ = NeededSpan(pass_.plan, chunk, first_phase, end_phase, begin, end);
     cache_.Clear();
-    // Padding stays zero. Lanes without a group may hold anything, as no sum
-    // crosses lanes.
-    std::memset(x_, 0, pass_.slots * units_ * row_size_ * sizeof(S));
+    first_ = std::max<int64_t>(span_.first, 0);
+    pixels_ = std::min(span_.end, pass_.XSize(2)) - first_;
+    if (pass_.x_channels == 0) pixels_ = 0;  // The one channel is of zeros.
+    // Copies leave zero what is around them.
+    const bool all =
+        pixels_ <= 0 || pass_.g.groups % pass_.form.groups_per_block() != 0;
+    const int64_t before = all ? 0 : (first_ - span_.first) * pixel_size();
+    const int64_t copied = all ? 0 : pixels_ * pixel_size();
+    S* x = x_;
+    for (int64_t i = 0; i < pass_.slots * units_; ++i, x += row_size_) {
+      std::fill_n(x, before, S(0));
+      std::fill(x + before + copied, x + row_size_, S(0));
+    }
   }
 
   // Loads what `count` rows of out need from `row` on.
@@ -286,9 +296,11 @@ class XRows {
   const S* Find(int64_t i, int64_t r, int64_t j, const Run& run) const {
     const int64_t slot = slot_[r * count_ + j];
     if (slot < 0) return nullptr;
-    return x_ + (slot * units_ + i) * row_size_ +
+    return x_ + slot * units_ * row_size_ + i * unit_step() +
            (run.x + begin_ * pass_.plan.x_step - span_.first) * pixel_size();
   }
+  // Elements between what neighbouring units find, and between pixels.
+  int64_t unit_step() const { return row_size_; }
   int64_t pixel_size() const {
     return chunk_.channels * pass_.form.groups_per_block();
   }
@@ -302,24 +314,20 @@ class XRows {
 
  private:
   void Copy(int64_t row, int64_t slot) {
-    const int64_t first = std::max<int64_t>(span_.first, 0);
-    const int64_t pixels = std::min(span_.end, pass_.XSize(2)) - first;
-    // An empty x has no channels to copy.
-    const int64_t channels = std::min(chunk_.channels, pass_.x_channels);
-    if (pixels <= 0) return;
+    if (pixels_ <= 0) return;
     const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
     const Steps& steps = pass_.x_steps;
     const T* tensor =
         tensor_ + row / image_rows * steps.batch +
-        (row % image_rows * pass_.XSize(2) + first) * steps.pixel +
+        (row % image_rows * pass_.XSize(2) + first_) * steps.pixel +
         chunk_.first_channel * steps.channel;
     S* x =
-        x_ + slot * units_ * row_size_ + (first - span_.first) * pixel_size();
+        x_ + slot * units_ * row_size_ + (first_ - span_.first) * pixel_size();
     // Units that share a set are neighbouring blocks.
     const int64_t block = pass_.GetUnit(set_, 0).block;
     pass_.kernels.pack(
-        pass_.form.Map(steps, block, units_, pixels, channels, pixel_size(),
-                       row_size_),
+        pass_.form.Map(steps, block, units_, pixels_, chunk_.channels,
+                       pixel_size(), row_size_),
         tensor + block * pass_.form.groups_per_block() * steps.group, x);
   }
 
@@ -335,6 +343,8 @@ class XRows {
   Prefetcher next_;
   Chunk chunk_;
   Span span_;
+  int64_t first_;  // The pixels that are copied.
+  int64_t pixels_;
   int64_t begin_;
   int64_t count_;
   int64_t last_;
