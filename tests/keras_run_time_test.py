@@ -5,11 +5,14 @@ import os
 import sys
 import tempfile
 import zipfile
+from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest
+from tensorflow.core.framework import kernel_def_pb2
+from tensorflow.python.framework import kernels
 
 FOLDER = tempfile.TemporaryDirectory()
 with zipfile.ZipFile(os.environ["PLUGIN"]) as plugin:
@@ -99,6 +102,23 @@ class RunTimeTest(absltest.TestCase):
         bias = np.arange(3, dtype=np.float32).reshape((1, 3, 1))
         self.assertTrue(keras_patches.patch_keras())
         np.testing.assert_array_equal(keras.ops.add(x, bias), x + bias)
+
+    def test_source_is_that_of_what_runs(self):
+        self.assertTrue(keras_patches.patch_keras())
+        conv = keras.src.backend.nn.conv
+        self.assertStartsWith(inspect.getsource(conv), "def conv(\n")
+        self.assertIn("_needs_xla(", inspect.getsource(conv))
+        transposed = inspect.getsource(keras.layers.Conv2DTranspose.__init__)
+        self.assertIn("groups=groups", transposed)
+        keras_patches.unpatch_keras()
+        self.assertNotIn("_needs_xla(", inspect.getsource(conv))
+
+    def test_missing_kernels_are_told_of(self):
+        none = kernel_def_pb2.KernelList()
+        with mock.patch.object(kernels, "get_registered_kernels_for_op", return_value=none):
+            with self.assertWarnsRegex(UserWarning, "without the CPU kernels"):
+                keras_patches.patch_keras()
+            self.assertTrue(compiled_by_xla(keras.layers.Conv2D(8, 3, groups=4)))
 
     def test_once_is_enough(self):
         self.assertTrue(keras_patches.patch_keras())

@@ -10,8 +10,10 @@ import functools
 import importlib
 import inspect
 import itertools
+import linecache
 import pathlib
 import re
+import warnings
 
 PATCH = pathlib.Path(__file__).with_name("keras.patch")
 
@@ -78,10 +80,15 @@ def _set(owner, name, value):
     setattr(owner, name, value)
 
 
+def _source_name(module):
+    """Returns what stands for the file of a module's patched source."""
+    return "<patched %s>" % module.__name__
+
+
 def _compiled(module, nodes):
     """Returns the names that statements define when they run in a copy of a module."""
     names = dict(vars(module))
-    exec(compile(ast.Module(nodes, []), module.__file__, "exec"), names)
+    exec(compile(ast.Module(nodes, []), _source_name(module), "exec"), names)
     return names
 
 
@@ -101,6 +108,9 @@ def _change_function(module, name, node):
 
 def _change_module(module, source, patched):
     """Makes a module what it would be if it had another source."""
+    # Where `inspect` finds it, with which tf.function reads what it compiles.
+    lines = patched.splitlines(keepends=True)
+    linecache.cache[_source_name(module)] = len(patched), None, lines, _source_name(module)
     before, after = _definitions(source), _definitions(patched)
     for name, node in after.items():
         old = before.get(name)
@@ -111,7 +121,7 @@ def _change_module(module, source, patched):
         elif old is None and isinstance(node, (ast.FunctionDef, ast.Import, ast.ImportFrom)):
             names = [node.name] if isinstance(node, ast.FunctionDef) else []
             names += [alias.asname or alias.name for alias in getattr(node, "names", [])]
-            code = compile(ast.Module([node], []), module.__file__, "exec")
+            code = compile(ast.Module([node], []), _source_name(module), "exec")
             restorers = [_restorer(module, new) for new in names]
             exec(code, vars(module))
             _undo.extend(restorers)
@@ -133,6 +143,9 @@ def patch_keras():
 
     Returns:
       Whether something was changed: not if Keras is a patched one.
+
+    Warns:
+      If the kernels are not loaded.
 
     Raises:
       RuntimeError: if this Keras is not the release that the patches are for. It is
@@ -166,6 +179,17 @@ def patch_keras():
     except BaseException:
         unpatch_keras()
         raise
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+        from keras.src.backend.tensorflow import nn
+
+        if not nn._has_general_cpu_kernel("Conv2D", tf.float32):
+            warnings.warn(
+                "TensorFlow %s runs without the CPU kernels of grouped convolution, so Keras "
+                "goes on compiling it with XLA: is this package installed where TensorFlow "
+                "is, and made for this release?" % tf.__version__,
+                stacklevel=2,
+            )
     return True
 
 
