@@ -219,6 +219,8 @@ class Convolution:
     Attributes:
       error: why it has no meaning, or None.
       may_fail: whether TensorFlow may refuse it nevertheless.
+      too_large: whether it may take too much memory or time to compare.
+      groups: how many it has, if its channels say that.
       output_shape: of the convolution.
       result_shape: of what the op returns.
     """
@@ -227,6 +229,7 @@ class Convolution:
         self._case = case
         self.may_fail = False
         self.too_large = False
+        self.groups = None
         self.error = self._read()
 
     def _read(self):
