@@ -3,7 +3,7 @@
 Each peer computes in processes of its own, one for each number of threads
 (workers/worker.py); all but the one whose turn it is are stopped. ci/run_bench
 makes the environments that they need. The results go to results.json and
-results.png; report.py tells what they mean.
+results.png in a folder for each release; report.py tells what they mean.
 """
 
 import argparse
@@ -14,39 +14,55 @@ import os
 import pathlib
 import platform
 import re
-import signal
 import statistics
 import subprocess
 import sys
-import threading
+import time
 
 import numpy as np
 import report
 from problem import Problem
+from process import Failure, Peer, Worker
 
 HERE = pathlib.Path(__file__).resolve().parent
 
-# Whose environment below build/bench, and which class of workers/ it runs.
-Peer = collections.namedtuple("Peer", "name environment program")
+# Releases, and the peers that run on them.
+RELEASES = {
+    "2.2.3": [
+        Peer("2.2.3 split", "stock-2.2.3", "tensorflow_ops.SplitConcat"),
+        Peer("2.2.3 XLA", "stock-2.2.3", "tensorflow_ops.Xla"),
+        Peer("2.2.3 depthwise", "stock-2.2.3", "tensorflow_ops.Depthwise"),
+    ],
+    "2.21.0": [
+        Peer("2.21 XLA", "tensorflow-2.21.0", "tensorflow_ops.Xla"),
+        Peer("2.21 depthwise", "tensorflow-2.21.0", "tensorflow_ops.Depthwise"),
+    ],
+}
+# The others, for each of them.
 PEERS = [
-    Peer(report.OURS, "rebuilt", "tensorflow_ops.Op"),
     Peer("torch channels last", "pytorch", "pytorch.ChannelsLast"),
     Peer("torch NCHW", "pytorch", "pytorch.Nchw"),
     Peer("ONNX Runtime", "onnxruntime", "onnx_runtime.OnnxRuntime"),
     Peer("TFLite XNNPACK", "tensorflow-2.21.0", "tflite.TfLite"),
-    Peer("TF 2.21 op", "tensorflow-2.21.0", "tensorflow_ops.Op"),
-    Peer("2.2.3 split", "stock", "tensorflow_ops.SplitConcat"),
-    Peer(report.XLA, "stock", "tensorflow_ops.Xla"),
-    Peer("2.2.3 depthwise", "stock", "tensorflow_ops.Depthwise"),
+    Peer("2.21 op", "tensorflow-2.21.0", "tensorflow_ops.Op"),
 ]
 
 # A turn lasts about so many seconds; a peer gets so many turns.
 TURN = 0.03
 TURNS = 5
-# A peer that needs so many times as long as the fastest gets no further turn.
+# A call of so many seconds is not repeated more than it must be.
+SLOW = 0.5
+# A peer that needs so many times as long as the fastest gets no further turn in
+# that row; is not asked for other batches and threads of that layer and pass; nor
+# for the network's other layers. XLA may need 20 seconds a call.
 HOPELESS = 10
-# Seconds in which an answer must come; XLA's first may need minutes.
-PATIENCE = 600
+HOPELESS_FOR_LAYER = 30
+HOPELESS_FOR_NETWORK = 100
+# What a row, a layer against all peers, was seen to take, seconds: at least, and
+# for each GFLOP.
+ROW_SECONDS = 1, 0.3
+# What --isa is to the compiler: the widest vectors count for the limit.
+ISA_FLAGS = {"native": ["-march=native"], "avx2": ["-mavx2", "-mfma"]}
 # The largest error that is rounding, relative to the largest value.
 TOLERANCE = 1e-3
 
@@ -57,86 +73,6 @@ TOLERANCE = 1e-3
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}
 
 
-class Failure(Exception):
-    """What a worker could not do."""
-
-
-class Worker:
-    """A process that runs only while it is asked something."""
-
-    def __init__(self, peer, threads, directory, environment):
-        self._peer = peer
-        self._threads = threads
-        self._directory = directory
-        self._environment = dict(
-            os.environ,
-            OMP_NUM_THREADS=str(threads),
-            TF_CPP_MIN_LOG_LEVEL="2",
-            **environment,
-        )
-        self._process = None
-
-    def start(self):
-        """Starts the process if need be; returns what it says it runs."""
-        python = self._directory / self._peer.environment / "bin" / "python"
-        if not python.exists():
-            raise Failure("not installed")
-        log = self._directory / "logs" / ("%s-%d.txt" % (self._peer.name, self._threads))
-        with open(log, "a") as errors:
-            self._process = subprocess.Popen(
-                [python, "-B", HERE / "workers" / "worker.py"]
-                + [self._peer.program, str(self._threads)],
-                env=self._environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                universal_newlines=True,
-                bufsize=1,
-            )
-        version = self._answer()["version"]
-        self._process.send_signal(signal.SIGSTOP)
-        return version
-
-    def ask(self, **request):
-        """Returns the answer; raises Failure if there is none, or an error."""
-        if self._process is None:
-            self.start()
-        self._process.send_signal(signal.SIGCONT)
-        try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-        except BrokenPipeError:
-            pass  # It died; no answer will come.
-        answer = self._answer()
-        self._process.send_signal(signal.SIGSTOP)
-        if "error" in answer:
-            raise Failure(answer["error"])
-        return answer
-
-    def forget(self):
-        """Frees the tensors of the problem asked last."""
-        if self._process is not None:
-            try:
-                self.ask(forget=True)
-            except Failure:
-                pass  # It died, and holds nothing.
-
-    def stop(self):
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-    def _answer(self):
-        timer = threading.Timer(PATIENCE, self._process.kill)
-        timer.start()
-        line = self._process.stdout.readline()
-        timer.cancel()
-        if not line:
-            self.stop()
-            raise Failure("its process ended without an answer; see its log")
-        return json.loads(line)
-
-
 def relative_error(sample, reference):
     sample, reference = np.array(sample), np.array(reference)
     if sample.shape != reference.shape or not np.isfinite(sample).all():
@@ -144,11 +80,52 @@ def relative_error(sample, reference):
     return float(abs(sample - reference).max() / max(abs(reference).max(), 1e-30))
 
 
-def time_pass(workers, problem, pass_name):
+class LeftOut:
+    """Peers that are not asked any more, as they were hopeless before."""
+
+    def __init__(self):
+        self._reasons = collections.defaultdict(dict)
+
+    def find(self, layer, problem, pass_name):
+        """Returns why, by name."""
+        parts = [pass_name]
+        # Both gradients take at least as long as each; the bar of XLA wants them.
+        if pass_name == "gradients" and problem != report.FIRST_LAYER:
+            parts += ["input_gradient", "filter_gradient"]
+        reasons = {}
+        for part in parts:
+            for place in layer, _network(layer):
+                reasons.update(self._reasons[place, part])
+        return reasons
+
+    def note(self, layer, problem, pass_name, once):
+        """Returns who is not hopeless in `once`, seconds by name."""
+        contenders = []
+        for name, seconds in once.items():
+            times = seconds / min(once.values())
+            if name == report.OURS or times <= HOPELESS:
+                contenders.append(name)
+                continue
+            reason = "left out after %.0f times the fastest's time: %s" % (times, problem)
+            if times > HOPELESS_FOR_LAYER:
+                self._reasons[layer, pass_name][name] = reason
+            if times > HOPELESS_FOR_NETWORK:
+                self._reasons[_network(layer), pass_name][name] = reason
+        return contenders
+
+
+def _network(layer):
+    return layer.partition("/")[0]
+
+
+def time_pass(workers, layer, problem, pass_name, left_out):
     """Returns the median seconds of each peer that ran, and why the others did not."""
-    seconds, failures = {}, {}
+    seconds = {}
+    failures = left_out.find(layer, problem, pass_name)
     reference = None
     for name, worker in workers.items():
+        if name in failures:
+            continue
         try:
             answer = worker.ask(problem=problem, **{"pass": pass_name})
         except Failure as failure:
@@ -164,9 +141,14 @@ def time_pass(workers, problem, pass_name):
     if not seconds:
         return {}, failures
 
-    once = {name: times[0] for name, times in seconds.items()}
-    contenders = [name for name in once if once[name] <= HOPELESS * min(once.values())]
-    for _ in range(TURNS if min(once.values()) < 0.5 else 1):
+    fastest = min(times[0] for times in seconds.values())
+    for name, times in seconds.items():
+        if HOPELESS * fastest < times[0] < SLOW:
+            # One call may be slow because of something else.
+            times += workers[name].ask(repeat=3)["seconds"]
+    once = {name: min(times) for name, times in seconds.items()}
+    contenders = left_out.note(layer, problem, pass_name, once)
+    for _ in range(TURNS if fastest < SLOW else 1):
         for name in contenders:
             repeat = int(min(max(TURN / once[name], 1), 50))
             seconds[name] += workers[name].ask(repeat=repeat)["seconds"]
@@ -186,12 +168,18 @@ def read_layers(quick, only, batches):
             yield layer, "mb%d" % batch + text, "divisor" not in marks
 
 
-def measure_limits(directory, all_threads):
-    """Returns what limits.cc prints, for each number of threads."""
-    program = directory / "limits"
-    flags = ["-std=c++11", "-O2", "-march=native", "-pthread"]
+def compile_program(source, flags, directory):
+    """Returns the path of the program or library that a C++ file makes."""
+    output = directory / pathlib.Path(source).stem
     compiler = os.environ.get("CXX", "g++")
-    subprocess.run([compiler] + flags + [HERE / "limits.cc", "-o", program], check=True)
+    subprocess.run([compiler, "-O2"] + flags + [HERE / source, "-o", output], check=True)
+    return output
+
+
+def measure_limits(directory, all_threads, isa):
+    """Returns what limits.cc prints, for each number of threads."""
+    flags = ISA_FLAGS[isa] + ["-std=c++11", "-pthread"]
+    program = compile_program("limits.cc", flags, directory)
     return {
         str(threads): json.loads(subprocess.check_output([program, str(threads)]))
         for threads in all_threads
@@ -235,89 +223,123 @@ def write(results, directory):
         json.dump(results, output, indent=1)
 
 
+def estimate_minutes(layers, threads):
+    """Of the rows against peers; the others hardly count."""
+    least, by_gflop = ROW_SECONDS
+    rows = [Problem(text) for _, text, against_peers in layers if against_peers]
+    seconds = sum(least + by_gflop * problem.flops * 1e-9 for problem in rows)
+    return len(report.PASSES) * len(threads) * seconds / 60
+
+
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="8 layers, batch 8: some minutes")
     parser.add_argument("--only", default="", metavar="REGEX", help="layers whose name has this")
-    parser.add_argument("--batches", type=int, nargs="+", metavar="N", help="default: 1 8 32")
-    parser.add_argument("--threads", type=int, nargs="+", metavar="N", help="default: 1 2")
+    parser.add_argument("--batches", type=int, nargs="+", metavar="N", help="default: 8 1 32")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", metavar="N", default=[2, 1], help="default: 2 1"
+    )
+    parser.add_argument(
+        "--isa", choices=ISA_FLAGS, default="native", help="hold all frameworks to it: isa_avx2.cc"
+    )
     parser.add_argument(
         "--keep-memory", action="store_true", help="from call to call: see KEEP_MEMORY"
     )
+    parser.add_argument("--release", choices=RELEASES, required=True, help="of TensorFlow")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="the environments' top")
     arguments = parser.parse_args()
-    arguments.batches = arguments.batches or ([8] if arguments.quick else [1, 8, 32])
-    arguments.threads = arguments.threads or [1, 2]
+    arguments.batches = arguments.batches or ([8] if arguments.quick else [8, 1, 32])
     return arguments
 
 
-def main():
-    arguments = parse_arguments()
-    # Stopped processes would outlive this one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: terminated"))
-    directory = arguments.output
-    (directory / "logs").mkdir(parents=True, exist_ok=True)
-    results = {
-        "machine": describe_machine(),
-        "arguments": sys.argv[1:],
-        "limits": measure_limits(directory, arguments.threads),
-        "versions": {},
-        "missing": {},
-        "rows": [],
-    }
+def start_workers(peers, arguments, directory, results):
+    """Returns the workers by number of threads and name, and notes who is missing."""
+    variables = dict(KEEP_MEMORY) if arguments.keep_memory else {}
+    if arguments.isa == "avx2":
+        library = compile_program("isa_avx2.cc", ["-shared", "-fPIC"], directory)
+        variables["LD_PRELOAD"] = str(library.resolve())
     workers = {threads: {} for threads in arguments.threads}
     for threads in arguments.threads:
-        for peer in PEERS:
-            worker = Worker(peer, threads, directory, KEEP_MEMORY if arguments.keep_memory else {})
+        for peer in peers:
+            worker = Worker(peer, threads, arguments.output, directory / "logs", variables)
             try:
                 results["versions"][peer.name] = worker.start()
                 workers[threads][peer.name] = worker
             except Failure as failure:
                 results["missing"][peer.name] = str(failure)
+    return workers
+
+
+def main():
+    start = time.monotonic()
+    arguments = parse_arguments()
+    directory = arguments.output / arguments.release
+    if arguments.isa != "native":
+        directory = directory / arguments.isa
+    (directory / "logs").mkdir(parents=True, exist_ok=True)
+    layers = list(read_layers(arguments.quick, arguments.only, arguments.batches))
+    print(
+        "%d layers and batches, about %.0f minutes"
+        % (len(layers), estimate_minutes(layers, arguments.threads)),
+        flush=True,
+    )
+    results = {
+        "machine": describe_machine(),
+        "release": arguments.release,
+        "isa": arguments.isa,
+        "arguments": sys.argv[1:],
+        "limits": measure_limits(directory, arguments.threads, arguments.isa),
+        "versions": {},
+        "missing": {},
+        "rows": [],
+    }
+    ours = Peer(report.OURS, "rebuilt-" + arguments.release, "tensorflow_ops.Op")
+    peers = [ours] + PEERS + RELEASES[arguments.release]
+    workers = start_workers(peers, arguments, directory, results)
     report.print_header(results)
     if report.OURS in results["missing"]:
         sys.exit("bench: the rebuilt wheel does not run; see %s" % (directory / "logs"))
 
-    try:
-        layers = list(read_layers(arguments.quick, arguments.only, arguments.batches))
-        for index, (layer, text, against_peers) in enumerate(layers):
-            problem = Problem(text)
-            if not fits_memory(problem, len(PEERS)):
-                results["missing"]["%s, batch %d" % (layer, problem.batch)] = "not enough memory"
-                continue
-            for threads in arguments.threads:
-                contestants = dict(workers[threads])
-                if not against_peers:
-                    contestants = {report.OURS: contestants[report.OURS]}
-                for pass_name in report.PASSES:
-                    seconds, failures = time_pass(contestants, text, pass_name)
-                    results["rows"].append(
-                        {
-                            "layer": layer,
-                            "problem": text,
-                            "batch": problem.batch,
-                            "channels_per_group": problem.channels_per_group,
-                            "filter": problem.filter,
-                            "groups": problem.groups,
-                            "flops": problem.flops * report.PASSES[pass_name],
-                            "bytes": problem.bytes,
-                            "pass": pass_name,
-                            "threads": threads,
-                            "seconds": seconds,
-                            "failures": failures,
-                        }
-                    )
-                    report.print_row(results, results["rows"][-1], index + 1, len(layers))
-                for worker in contestants.values():
-                    worker.forget()
-            # After each layer, so that a run which is cut short leaves what it has.
-            write(results, directory)
-    finally:
-        for by_name in workers.values():
-            for worker in by_name.values():
-                worker.stop()
+    left_out = LeftOut()
+    for index, (layer, text, against_peers) in enumerate(layers):
+        problem = Problem(text)
+        if not fits_memory(problem, len(peers)):
+            results["missing"]["%s, batch %d" % (layer, problem.batch)] = "not enough memory"
+            continue
+        for threads in arguments.threads:
+            contestants = dict(workers[threads])
+            if not against_peers:
+                contestants = {report.OURS: contestants[report.OURS]}
+            for pass_name in report.PASSES:
+                seconds, failures = time_pass(contestants, layer, text, pass_name, left_out)
+                results["rows"].append(
+                    {
+                        "layer": layer,
+                        "problem": text,
+                        "batch": problem.batch,
+                        "channels_per_group": problem.channels_per_group,
+                        "filter": problem.filter,
+                        "groups": problem.groups,
+                        "flops": problem.flops * report.PASSES[pass_name],
+                        "bytes": problem.bytes,
+                        "pass": pass_name,
+                        "threads": threads,
+                        "seconds": seconds,
+                        "failures": failures,
+                    }
+                )
+                report.print_row(results, results["rows"][-1], index + 1, len(layers))
+            for worker in contestants.values():
+                worker.forget()
+        # After each layer, so that a run which is cut short leaves what it has.
+        write(results, directory)
+    for by_name in workers.values():
+        for worker in by_name.values():
+            worker.stop()
     # Again, as others may have slowed the machine down before.
-    results["limits"] = best_limits(results["limits"], measure_limits(directory, arguments.threads))
+    again = measure_limits(directory, arguments.threads, arguments.isa)
+    results["limits"] = best_limits(results["limits"], again)
+    results["minutes"] = (time.monotonic() - start) / 60
     write(results, directory)
     report.print_summary(results)
     report.draw(results, directory)

@@ -3,7 +3,7 @@
 These the rebuilt wheel hands to the official kernels, so the ratio tells what
 looking at their shapes costs. ci/run_bench makes the environments:
 
-    ci/run_bench --dense
+    make bench ARGS=--dense
 """
 
 import argparse
@@ -11,10 +11,8 @@ import math
 import pathlib
 import statistics
 
-from bench import Failure, Peer, Worker
+from process import Failure, Peer, Worker
 
-STOCK = Peer("official", "stock", "tensorflow_ops.Op")
-REBUILT = Peer("rebuilt", "rebuilt", "tensorflow_ops.Op")
 PASSES = ["forward", "input_gradient", "filter_gradient"]
 # Layers of ResNet-50 and of a 3-D network, and some that cost next to nothing.
 PROBLEMS = [
@@ -44,19 +42,24 @@ def ratio(workers, text, pass_name, turns):
         for name, worker in workers.items():
             # Of a turn the median; a whole turn may be one in which the machine was busy.
             seconds[name].append(statistics.median(worker.ask(repeat=repeat)["seconds"]))
-    official = statistics.median(seconds[STOCK])
-    return official, statistics.median(seconds[REBUILT]) / official
+    official = statistics.median(seconds["stock"])
+    return official, statistics.median(seconds["rebuilt"]) / official
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--threads", type=int, nargs="+", metavar="N", default=[1, 2])
     parser.add_argument("--turns", type=int, metavar="N", default=25)
+    parser.add_argument("--release", required=True, help="of TensorFlow")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="the environments' top")
     arguments = parser.parse_args()
-    (arguments.output / "logs").mkdir(parents=True, exist_ok=True)
+    logs = arguments.output / arguments.release / "logs"
+    logs.mkdir(parents=True, exist_ok=True)
     for threads in arguments.threads:
-        workers = {peer: Worker(peer, threads, arguments.output, {}) for peer in (STOCK, REBUILT)}
+        workers = {}
+        for name in "stock", "rebuilt":
+            peer = Peer(name, "%s-%s" % (name, arguments.release), "tensorflow_ops.Op")
+            workers[name] = Worker(peer, threads, arguments.output, logs)
         ratios = []
         try:
             for text in PROBLEMS:

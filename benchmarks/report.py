@@ -13,7 +13,6 @@ import sys
 import numpy as np
 
 OURS = "ours"
-XLA = "2.2.3 XLA"
 
 # Passes, and how often each does the arithmetic and moves the bytes of one.
 PASSES = {"forward": 1, "input_gradient": 1, "filter_gradient": 1, "gradients": 2}
@@ -83,13 +82,22 @@ def geometric_mean(values):
 
 def print_header(results):
     machine = results["machine"]
-    print("%s, %d cores, %s" % (machine["processor"], machine["cores"], machine["date"]))
+    print(
+        "TensorFlow %s on %s, %d cores, %s, %s"
+        % (
+            results["release"],
+            machine["processor"],
+            machine["cores"],
+            describe_isa(results),
+            machine["date"],
+        )
+    )
     print("Arguments: %s" % " ".join(results["arguments"]))
     if machine["load"] > 0.5:
         print("Others are using this machine (load %.1f): times will be noisy." % machine["load"])
     for threads, limits in results["limits"].items():
         print(
-            "%s thread(s): %s; copy %s GB/s"
+            "%s thread(s): %s, of which the highest is the limit; copy %s GB/s"
             % (
                 threads,
                 ", ".join("%s-bit peak %.0f GFLOP/s" % item for item in limits["gflops"].items()),
@@ -106,6 +114,12 @@ def print_header(results):
         % ("", "layer", "N", "T", "pass", OURS, "GFLOP/s", "limit", "ratio")
         + "".join(" %11s" % name[:11] for name in peer_names(results))
     )
+
+
+def describe_isa(results):
+    if results["isa"] == "native":
+        return "all instruction sets that it has"
+    return "every process held to %s" % results["isa"].upper()
 
 
 def peer_names(results):
@@ -284,15 +298,18 @@ def print_divisors(rows):
 
 def print_xla(rows):
     """The workaround: a training step of the first layer."""
-    first = [row for row in rows if row["problem"] == FIRST_LAYER]
-    for threads in sorted({row["threads"] for row in first}):
-        step = [row for row in first if row["threads"] == threads and row["pass"] in SHARES]
-        if len(step) == len(SHARES) and all(XLA in row["seconds"] for row in step):
-            xla, ours = (sum(row["seconds"][name] for row in step) for name in (XLA, OURS))
-            print(
-                "\nA training step of %s, batch 8, %d thread(s), against %s: %s (wanted: %d)"
-                % (step[0]["layer"], threads, XLA, verdict(xla / ours, XLA_RATIO), XLA_RATIO)
-            )
+    steps = collections.defaultdict(list)
+    for row in rows:
+        if row["problem"] == FIRST_LAYER and row["pass"] in SHARES:
+            steps[row["threads"]].append(row)
+    for threads, step in sorted(steps.items()):
+        for name in step[0]["seconds"]:
+            if name.endswith("XLA") and all(name in row["seconds"] for row in step):
+                xla, ours = (sum(row["seconds"][who] for row in step) for who in (name, OURS))
+                print(
+                    "\nA training step of %s, batch 8, %d thread(s), against %s: %s (wanted: %d)"
+                    % (step[0]["layer"], threads, name, verdict(xla / ours, XLA_RATIO), XLA_RATIO)
+                )
 
 
 def print_failures(results):
@@ -310,87 +327,119 @@ def print_failures(results):
     )
 
 
+# Peers in the picture, told apart without colours too.
+MARKS = list(
+    zip("osD^vPX*", ["#d55e00", "#b8860b", "#007a5a", "#a3005c", "#333333", "#777777"] * 2)
+)
+
+
 def draw(results, directory):
-    """Writes forward.png and gradients.png: batch 8 (or the only one), all threads."""
+    """Writes results.png: batch 8 (or the largest), all threads, to be 800 pixels wide."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    names = [OURS] + peer_names(results)
-    colors = dict(zip(names, ["black"] + list(pyplot.get_cmap("tab10").colors)))
+    rows = [row for row in results["rows"] if OURS in row["seconds"] and fastest_peer(row)[0]]
+    batches = {row["batch"] for row in rows}
+    batch = 8 if 8 in batches else max(batches, default=0)
     threads = max(map(int, results["limits"]))
-    for pass_name in SHARES:
-        rows = [
-            row
-            for row in results["rows"]
-            if (row["pass"], row["threads"]) == (pass_name, threads) and fastest_peer(row)[0]
-        ]
-        batches = {row["batch"] for row in rows}
-        batch = 8 if 8 in batches else min(batches, default=0)
-        rows = [row for row in rows if row["batch"] == batch and OURS in row["seconds"]]
-        if not rows:
-            continue
-        rows.sort(key=lambda row: row["channels_per_group"])
-        figure, panels = pyplot.subplots(
-            1, 4, sharey=True, figsize=(15, 2 + 0.26 * len(rows)), constrained_layout=True
+    rows = [
+        row
+        for row in rows
+        if (row["batch"], row["threads"]) == (batch, threads) and row["pass"] in SHARES
+    ]
+    if not rows:
+        return
+
+    # Titles and layers from top to bottom, from few channels per group to many.
+    lines = []
+    for title, members, *_ in CLASSES:
+        layers = {
+            (row["channels_per_group"], row["layer"])
+            for row in rows
+            if row["channels_per_group"] in members
+        }
+        if layers:
+            lines += [title] + [layer for _, layer in sorted(layers)]
+    places = {line: place for place, line in enumerate(lines)}
+
+    pyplot.rcParams.update({"font.size": 8})
+    height = 1.6 + 0.17 * len(lines)
+    figure, panels = pyplot.subplots(1, 2, sharey=True, figsize=(9, height), layout="constrained")
+    for panel, pass_name in zip(panels, SHARES):
+        draw_panel(panel, results, [row for row in rows if row["pass"] == pass_name], places)
+    panels[0].set_yticks(range(len(lines)))
+    panels[0].set_yticklabels(lines)
+    for label in panels[0].get_yticklabels():
+        if "/" not in label.get_text():
+            label.set_weight("bold")
+    panels[0].text(-0.02, -0.8, "Layers by\nchannels per group", ha="right", va="bottom")
+    panels[0].set_ylim(len(lines) - 0.3, -0.7)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower center", ncol=5, frameon=False)
+    # Room for the legend, which the layout does not know.
+    legend = 0.5 / height
+    figure.get_layout_engine().set(rect=(0, legend, 1, 1 - legend))
+    figure.suptitle(
+        "Grouped convolution in TensorFlow %s, float32, batch %d, %d thread(s)\n%s, %s"
+        % (
+            results["release"],
+            batch,
+            threads,
+            results["machine"]["processor"],
+            describe_isa(results),
+        ),
+        fontsize=9,
+    )
+    path = pathlib.Path(directory) / "results.png"
+    figure.savefig(path, dpi=160)
+    pyplot.close(figure)
+    print("Picture: %s" % path)
+
+
+def draw_panel(panel, results, rows, places):
+    """Draws one pass: shares of the limit as bars and marks, and two columns of numbers."""
+    speed, against = 1.27, 1.62
+    pass_name = rows[0]["pass"] if rows else ""
+    lines = [places[row["layer"]] for row in rows]
+    panel.barh(lines, [1] * len(rows), color="#eeeeee", label="limit of the machine")
+    shares = [min(share_of_limit(results, row), 1.05) for row in rows]
+    panel.barh(lines, shares, color="#8fc1e3", label=OURS)
+    for name, (mark, color) in zip(peer_names(results), MARKS):
+        mine = [row for row in rows if name in row["seconds"]]
+        panel.plot(
+            [min(limit_seconds(results, row) / row["seconds"][name], 1.05) for row in mine],
+            [places[row["layer"]] for row in mine],
+            mark,
+            color=color,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            markersize=4.5,
+            label=name,
         )
-        places = range(len(rows))
-        for name in reversed(names):
-            mine = [(place, row) for place, row in zip(places, rows) if name in row["seconds"]]
-            for panel, scale in (
-                (panels[0], lambda row, seconds: 1e3 * seconds),
-                (panels[1], lambda row, seconds: row["flops"] / seconds * 1e-9),
-            ):
-                panel.plot(
-                    [scale(row, row["seconds"][name]) for _, row in mine],
-                    [place for place, _ in mine],
-                    "D" if name == OURS else "o",
-                    color=colors[name],
-                    label=name,
-                )
-        limits = [limit_seconds(results, row) for row in rows]
-        panels[0].plot([1e3 * seconds for seconds in limits], places, "|", color="red", ms=12)
-        panels[1].plot(
-            [row["flops"] / seconds * 1e-9 for row, seconds in zip(rows, limits)],
-            places,
-            "|",
-            color="red",
-            ms=12,
-            label="limit",
-        )
-        ratios = [ratio(row) for row in rows]
-        panels[2].barh(places, ratios, color=["tab:green" if r >= 1 else "tab:red" for r in ratios])
-        panels[2].axvline(1, color="black", lw=1)
-        panels[3].barh(places, [100 * share_of_limit(results, row) for row in rows], color="gray")
-        panels[3].axvline(100 * SHARES[pass_name], color="black", lw=1)
-        for panel, title in zip(
-            panels, ["milliseconds", "GFLOP/s", "ratio to the fastest peer", "% of the limit"]
-        ):
-            panel.set_title(title)
-            panel.grid(axis="x", alpha=0.3)
-        panels[0].set_xscale("log")
-        panels[1].set_xscale("log")
-        panels[0].set_yticks(places)
-        panels[0].set_yticklabels(
-            ["%s (%d)" % (row["layer"], row["channels_per_group"]) for row in rows]
-        )
-        panels[0].invert_yaxis()
-        handles, labels = panels[1].get_legend_handles_labels()
-        panels[3].legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5))
-        figure.suptitle(
-            "Grouped convolution, %s, batch %d, %d thread(s), %s; (channels per group)"
-            % (
-                "both gradients" if pass_name == "gradients" else pass_name,
-                batch,
-                threads,
-                results["machine"]["processor"],
-            )
-        )
-        path = pathlib.Path(directory) / ("%s.png" % pass_name)
-        figure.savefig(path, dpi=100)
-        pyplot.close(figure)
-        print("Picture: %s" % path)
+    for row in rows:
+        line = places[row["layer"]]
+        gflops = row["flops"] / row["seconds"][OURS] * 1e-9
+        color = "#00692b" if ratio(row) >= 1 else "#b30000"
+        panel.text(speed, line, "%.0f" % gflops, ha="right", va="center")
+        panel.text(against, line, "%.2f×" % ratio(row), ha="right", va="center", color=color)
+    for title, members, *bars in CLASSES:
+        ratios = [ratio(row) for row in rows if row["channels_per_group"] in members]
+        if ratios:
+            wanted = dict(zip(SHARES, bars))[pass_name]
+            text = "geometric mean %.2f×, wanted %.1f×" % (geometric_mean(ratios), wanted)
+            panel.text(against, places[title], text, ha="right", va="center", weight="bold")
+    panel.axvline(SHARES.get(pass_name, 0), color="black", lw=0.8, ls=":")
+    panel.text(speed, -0.8, "GFLOP/s", ha="right", va="bottom")
+    panel.text(against, -0.8, "to the\nfastest peer", ha="right", va="bottom")
+    panel.set_xlim(0, against)
+    panel.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    panel.set_xticklabels(["0", "25", "50", "75", "100 %"])
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    what = "both gradients" if pass_name == "gradients" else pass_name
+    panel.set_title("%s:\nshare of the limit" % what.capitalize(), fontsize=8, loc="left")
 
 
 def main():

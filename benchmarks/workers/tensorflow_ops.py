@@ -81,7 +81,9 @@ class Xla(Op):
     """The same, compiled by XLA."""
 
     def _compile(self, function):
-        return tf.function(function, experimental_compile=True)
+        # Its name before and since TensorFlow 2.5.
+        old = tf.__version__.startswith("2.2.")
+        return tf.function(function, **{"experimental_compile" if old else "jit_compile": True})
 
 
 class SplitConcat(Op):

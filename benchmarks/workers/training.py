@@ -1,7 +1,7 @@
 """Times training steps in one framework: `training.py MODULE`.
 
-The modules are training_keras and training_pytorch, whose CASES are functions by
-their names. Reads JSON lines such as {"case": "resnext50", "repeat": 3}, and
+The modules are training_keras, training_plugin and training_pytorch, whose CASES
+are functions by their names. Reads JSON lines such as {"case": "resnext50", "repeat": 3}, and
 answers each with {"seconds": [...]}, a time for each step, or {"error": "..."};
 says {"version": "..."} when it is ready. A case returns a function that does one
 step (or `steps` of them at once, if it has that attribute) and waits for it. It
