@@ -75,9 +75,9 @@ void Correlation<T>::Divide(int num_threads) {
   const int64_t most_tasks = kTasksPerThread * num_threads;
   this->units_per_set = 1;
   if (!waiting && this->parts == 1) {
-    // Tasks that share a set each pack its filter, which should cost little.
-    const bool shareable = most_tasks * this->g.filter_size() <
-                           (this->g.input_size() + this->g.output_size()) / 2;
+    // Threads that share a set each pack its filter, which should cost little.
+    const bool shareable = num_threads * this->g.filter_size() <
+                           this->g.input_size() + this->g.output_size();
     const int64_t filter_bytes = this->unit_size() * sizeof(Sum<T>);
     this->units_per_set = std::max<int64_t>(
         1, std::min({shareable ? this->units : CeilDiv(this->units, most_tasks),
@@ -102,7 +102,8 @@ class CorrelationTask {
   using S = Sum<T>;
 
   CorrelationTask(const Correlation<T>& pass, const Tensors<T>& tensors,
-                  int64_t set, int64_t first_row, Scratch* scratch)
+                  int64_t set, int64_t first_row, int64_t content,
+                  Scratch* scratch)
       : pass_(pass),
         form_(pass.form),
         tensors_(tensors),
@@ -116,6 +117,9 @@ class CorrelationTask {
                                             pass.chunks.largest().taps)),
         sums_(scratch->Take<S>((pass.chunks.count() > 1 ? rows_ : 1) *
                                pass.width * pass.part_size())) {
+    packed_ = scratch->Has(content);
+    // Which it will be when Run has packed it.
+    if (pass.chunks.count() == 1) scratch->Keep(content);
     scale_ = PackChannels(tensors.epilogue.scale, scratch);
     bias_ = PackChannels(tensors.epilogue.bias, scratch);
     filled_ = pass.g.groups % form_.groups_per_block() == 0 &&
@@ -130,7 +134,6 @@ class CorrelationTask {
 
   void Run() {
     const RowPlan& plan = pass_.plan;
-    bool packed = false;
     for (int64_t p = 0; p < plan.num_phases; p += pass_.phases) {
       first_phase_ = p;
       end_phase_ = std::min(p + pass_.phases, plan.num_phases);
@@ -139,8 +142,8 @@ class CorrelationTask {
           chunk_ = pass_.chunks.Get(c);
           accumulate_ = c > 0;
           final_ = c + 1 == pass_.chunks.count();
-          if (!packed || pass_.chunks.count() > 1) PackFilter();
-          packed = true;
+          if (!packed_) PackFilter();
+          packed_ = pass_.chunks.count() == 1;
           x_.Start(chunk_, first_phase_, end_phase_, begin_,
                    begin_ + pass_.width);
           for (int64_t row = 0; row < rows_; ++row) SumRow(row);
@@ -171,6 +174,7 @@ class CorrelationTask {
   S* const sums_;  // Of a row or, until their last chunk, of all rows.
   const S* scale_;
   const S* bias_;
+  bool packed_;  // Whether w_ is the filter already.
   bool filled_;  // Whether all lanes have a channel of a group.
   bool direct_;  // Whether whole blocks of sums go to the tensor at once.
 
@@ -247,7 +251,7 @@ void CorrelationTask<T>::SumRow(int64_t row) {
 
   Tile<S> tile;
   tile.products = products_;
-  tile.x_row = pass_.plan.x_step * x_.pixel_size();
+  tile.x_row = pass_.plan.x_step * x_.pixel_step();
   tile.x_depth = form_.groups_per_block();
   tile.w_depth = pass_.part_size();
   tile.accumulate = accumulate_;
@@ -328,14 +332,18 @@ template <typename T>
 Result Correlation<T>::Run(const Tensors<T>& tensors, TaskRunner* runner) {
   if (!this->DivideFilter()) return Result::kOutOfMemory;
   Divide(runner->num_threads());
-  const int64_t sets = this->sets();
-  const int64_t tasks = sets * CeilDiv(this->rows, rows_per_task);
-  return RunTasks(tasks, this->TaskCycles(tasks), runner,
-                  [&](int64_t i, Scratch* scratch) {
-                    CorrelationTask<T>(*this, tensors, i % sets,
-                                       i / sets * rows_per_task, scratch)
-                        .Run();
-                  });
+  // Tasks of the same set follow each other, as those of a thread find the
+  // filter packed.
+  const int64_t set_tasks = CeilDiv(this->rows, rows_per_task);
+  const int64_t tasks = this->sets() * set_tasks;
+  const int64_t content = Scratch::NewContents(this->sets());
+  return RunTasks(
+      tasks, this->TaskCycles(tasks), runner, [&](int64_t i, Scratch* scratch) {
+        const int64_t set = i / set_tasks;
+        CorrelationTask<T>(*this, tensors, set, i % set_tasks * rows_per_task,
+                           content + set, scratch)
+            .Run();
+      });
 }
 
 }  // namespace

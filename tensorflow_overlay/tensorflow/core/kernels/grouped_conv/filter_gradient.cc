@@ -272,7 +272,7 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
             }
             outer.rows = run.count * chunk.channels;
             outer.vectors = this->form.Vectors(unit.channels);
-            outer.x_step = this->plan.x_step * x.pixel_size();
+            outer.x_step = this->plan.x_step * x.pixel_step();
             outer.w_step = part_size;
             outer.sum = sums + i * this->unit_size() +
                         (r * chunk.taps + run.tap) * chunk.channels * part_size;

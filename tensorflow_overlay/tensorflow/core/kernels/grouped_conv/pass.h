@@ -23,6 +23,7 @@ limitations under the License.
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "tensorflow/core/kernels/grouped_conv/geometry.h"
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
@@ -136,6 +137,16 @@ struct Pass {
             kPrefetchBytes;
   }
 
+  // Whether rows of x are read where they lie: as in scratch, but for what is
+  // between pixels, which products over several taps would read.
+  bool InPlace() const {
+    const Phase& phase = plan.phases[0];
+    return std::is_same<T, S>::value && form.log_groups == 0 &&
+           x_steps.channel == 1 && x_channels > 0 && plan.num_taps == 1 &&
+           plan.num_phases == 1 && phase.end_run == 1 && plan.runs[0].x >= 0 &&
+           plan.runs[0].x + (phase.count - 1) * plan.x_step < XSize(2);
+  }
+
   int64_t XSize(int i) const {
     return backward ? g.dim[i].output : g.dim[i].input;
   }
@@ -213,7 +224,7 @@ Result RunTasks(int64_t count, int64_t cycles, TaskRunner* runner,
   return out_of_memory ? Result::kOutOfMemory : Result::kOk;
 }
 
-// The rows of x that a set's units need, in scratch.
+// The rows of x that a set's units need, in scratch or where they lie.
 template <typename T>
 class XRows {
  public:
@@ -224,12 +235,14 @@ class XRows {
         Scratch* scratch)
       : pass_(pass),
         tensor_(tensor),
-        set_(set),
+        first_block_(pass.GetUnit(set, 0).block),
         units_(pass.SetUnits(set)),
+        in_place_(pass.InPlace()),
         row_size_(pass.x_row_bytes / sizeof(S)),
         x_(scratch->Take<S>(pass.slots * units_ * row_size_)),
         row_(scratch->Take<int64_t>(pass.chunks.largest().rows * most)),
         slot_(scratch->Take<int64_t>(pass.chunks.largest().rows * most)),
+        found_(scratch->Take<const S*>(pass.chunks.largest().rows * most)),
         cache_(pass.slots, scratch) {}
 
   // Forgets all rows. What is loaded from now on is for `chunk` and positions
@@ -240,14 +253,18 @@ class XRows {
     begin_ = begin;
     span_ = NeededSpan(pass_.plan, chunk, first_phase, end_phase, begin, end);
     cache_.Clear();
+    unit_step_ = in_place_ ? pass_.x_steps.group : row_size_;
+    pixel_step_ = in_place_ ? pass_.x_steps.pixel
+                            : chunk.channels * pass_.form.groups_per_block();
+    if (in_place_) return;
     first_ = std::max<int64_t>(span_.first, 0);
     pixels_ = std::min(span_.end, pass_.XSize(2)) - first_;
     if (pass_.x_channels == 0) pixels_ = 0;  // The one channel is of zeros.
     // Copies leave zero what is around them.
     const bool all =
         pixels_ <= 0 || pass_.g.groups % pass_.form.groups_per_block() != 0;
-    const int64_t before = all ? 0 : (first_ - span_.first) * pixel_size();
-    const int64_t copied = all ? 0 : pixels_ * pixel_size();
+    const int64_t before = all ? 0 : (first_ - span_.first) * pixel_step_;
+    const int64_t copied = all ? 0 : pixels_ * pixel_step_;
     S* x = x_;
     for (int64_t i = 0; i < pass_.slots * units_; ++i, x += row_size_) {
       std::fill_n(x, before, S(0));
@@ -275,11 +292,22 @@ class XRows {
       }
     }
     last_ = -1;
-    cache_.Find(row_, chunk_.rows * count, slot_,
-                [&](int64_t from, int64_t to) {
-                  Copy(from, to);
-                  last_ = std::max(last_, from);
-                });
+    const int64_t found = chunk_.rows * count;
+    if (in_place_) {
+      last_ = *std::max_element(row_, row_ + found);
+    } else {
+      cache_.Find(row_, found, slot_, [&](int64_t from, int64_t to) {
+        Copy(from, to);
+        last_ = std::max(last_, from);
+      });
+    }
+    for (int64_t i = 0; i < found; ++i) {
+      found_[i] =
+          row_[i] < 0 ? nullptr
+          : in_place_
+              ? reinterpret_cast<const S*>(TensorPixel(row_[i], span_.first))
+              : Slot(slot_[i]);
+    }
     // The next rows are likely those behind the last one.
     const int64_t next = pass_.backward ? count : count * g.dim[1].stride;
     const int64_t elements = pass_.XSize(2) * pass_.x_steps.pixel;
@@ -294,16 +322,14 @@ class XRows {
   // Where the i-th unit finds what row r of the chunk's taps multiplies for the
   // j-th of the rows of out, at the first position; null if that is padding.
   const S* Find(int64_t i, int64_t r, int64_t j, const Run& run) const {
-    const int64_t slot = slot_[r * count_ + j];
-    if (slot < 0) return nullptr;
-    return x_ + slot * units_ * row_size_ + i * unit_step() +
-           (run.x + begin_ * pass_.plan.x_step - span_.first) * pixel_size();
+    const S* const row = found_[r * count_ + j];
+    if (row == nullptr) return nullptr;
+    return row + i * unit_step_ +
+           (run.x + begin_ * pass_.plan.x_step - span_.first) * pixel_step_;
   }
   // Elements between what neighbouring units find, and between pixels.
-  int64_t unit_step() const { return row_size_; }
-  int64_t pixel_size() const {
-    return chunk_.channels * pass_.form.groups_per_block();
-  }
+  int64_t unit_step() const { return unit_step_; }
+  int64_t pixel_step() const { return pixel_step_; }
   // The last row of x that was loaded now, or -1.
   int64_t last() const { return last_; }
 
@@ -313,38 +339,44 @@ class XRows {
   }
 
  private:
-  void Copy(int64_t row, int64_t slot) {
-    if (pixels_ <= 0) return;
+  // Where the chunk's channels of the first unit start.
+  const T* TensorPixel(int64_t row, int64_t pixel) const {
     const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
     const Steps& steps = pass_.x_steps;
-    const T* tensor =
-        tensor_ + row / image_rows * steps.batch +
-        (row % image_rows * pass_.XSize(2) + first_) * steps.pixel +
-        chunk_.first_channel * steps.channel;
-    S* x =
-        x_ + slot * units_ * row_size_ + (first_ - span_.first) * pixel_size();
+    return tensor_ + row / image_rows * steps.batch +
+           (row % image_rows * pass_.XSize(2) + pixel) * steps.pixel +
+           first_block_ * pass_.form.groups_per_block() * steps.group +
+           chunk_.first_channel * steps.channel;
+  }
+  S* Slot(int64_t slot) const { return x_ + slot * units_ * row_size_; }
+  void Copy(int64_t row, int64_t slot) {
+    if (pixels_ <= 0) return;
     // Units that share a set are neighbouring blocks.
-    const int64_t block = pass_.GetUnit(set_, 0).block;
     pass_.kernels.pack(
-        pass_.form.Map(steps, block, units_, pixels_, chunk_.channels,
-                       pixel_size(), row_size_),
-        tensor + block * pass_.form.groups_per_block() * steps.group, x);
+        pass_.form.Map(pass_.x_steps, first_block_, units_, pixels_,
+                       chunk_.channels, pixel_step_, row_size_),
+        TensorPixel(row, first_),
+        Slot(slot) + (first_ - span_.first) * pixel_step_);
   }
 
   const Pass<T>& pass_;
   const T* const tensor_;
-  const int64_t set_;
+  const int64_t first_block_;
   const int64_t units_;
+  const bool in_place_;
   const int64_t row_size_;
   S* const x_;
   int64_t* const row_;
   int64_t* const slot_;
+  const S** const found_;  // Where they have the first pixel of span_.
   RowCache cache_;
   Prefetcher next_;
   Chunk chunk_;
   Span span_;
   int64_t first_;  // The pixels that are copied.
   int64_t pixels_;
+  int64_t unit_step_;
+  int64_t pixel_step_;
   int64_t begin_;
   int64_t count_;
   int64_t last_;

@@ -15,6 +15,7 @@ limitations under the License.
 
 #include "tensorflow/core/kernels/grouped_conv/scratch.h"
 
+#include <atomic>
 #include <mutex>
 
 namespace grouped_conv {
@@ -26,19 +27,30 @@ std::mutex& FreeListMutex() {
   return *mutex;
 }
 
+constexpr int64_t kNothing = 0;
+
 }  // namespace
+
+int64_t Scratch::NewContents(int64_t count) {
+  static std::atomic<int64_t> next(kNothing + 1);
+  return next.fetch_add(count);
+}
 
 Scratch::Block* Scratch::free_list_ = nullptr;
 
 Scratch::Scratch() {
   std::lock_guard<std::mutex> lock(FreeListMutex());
   block_ = free_list_;
+  content_ = kNothing;
   if (block_ != nullptr) {
     free_list_ = block_->next;
+    content_ = block_->content;
   } else {
     block_ = static_cast<Block*>(std::malloc(kScratchBytes));
+    if (!ok()) return;
   }
-  next_ = reinterpret_cast<char*>(block_);
+  block_->content = kNothing;
+  next_ = reinterpret_cast<char*>(block_ + 1);
   Take<char>(0);
 }
 

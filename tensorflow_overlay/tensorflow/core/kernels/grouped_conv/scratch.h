@@ -61,6 +61,12 @@ class Scratch {
 
   // Whether there was memory.
   bool ok() const { return block_ != nullptr; }
+  // Numbers for what tasks keep in scratch memory, which no others have.
+  static int64_t NewContents(int64_t count);
+  // Whether the task that had this memory last said that it kept `content`.
+  bool Has(int64_t content) const { return content_ == content; }
+  // Says so, of the first array that is taken.
+  void Keep(int64_t content) { block_->content = content; }
   // An array of `count` elements that starts a cache line. The caller sees to
   // it that all fit kScratchBytes.
   template <typename E>
@@ -74,10 +80,12 @@ class Scratch {
  private:
   struct Block {
     Block* next;
+    int64_t content;
   };
   static Block* free_list_;
 
   Block* block_;
+  int64_t content_;
   char* next_;
 };
 
