@@ -33,6 +33,10 @@ esac
 "$top/ci/apply.sh" --check "$clone" | grep -q '^Nothing to do' ||
   fail "the patch set is not applied to $clone; run ci/apply.sh first"
 
+# Later releases have another target in its place.
+grep -q 'name = "build_pip_package"' "$clone/tensorflow/tools/pip_package/BUILD" ||
+  fail "$clone has no target //tensorflow/tools/pip_package:build_pip_package, by which this script builds"
+
 # TensorFlow's configure calls `bazel`, so that is what it has to be named.
 version=$(head -n 1 "$clone/.bazelversion")
 choose_bazel() {

@@ -89,23 +89,21 @@ def overlay_problems(release, wheel):
     """Yields what is wrong with the overlay on a release of TensorFlow."""
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    tests = set()
-    for path in patch_set.overlay_files(release):
+    overlay = patch_set.overlay_files(release)
+    for path in overlay:
         # The wheel has headers in a folder of their own.
         header = path.replace("tensorflow/", "tensorflow/include/tensorflow/", 1)
         if names.intersection((path, header)):
             yield "tensorflow_overlay/%s: the release has that file" % path
-        if path.endswith("_test.py"):
-            tests.add(path)
-    built = {
-        other: source_tree.test_sources(other)
-        for other in patch_set.releases()
-        if patch_set.package(other) == "tensorflow"
-    }
-    for path in sorted(tests.difference(*built.values())):
-        yield "build_edits make no target for tensorflow_overlay/%s" % path
-    for path in sorted(built[release] - tests):
+    for path in sorted(source_tree.test_sources(release).difference(overlay)):
         yield "build_edits make a target for %s, which is not in the overlay" % path
+
+
+def test_problems(releases):
+    """Yields which tests of the overlay have no target in any of the releases."""
+    tests = {path for path in patch_set.overlay_files(releases[0]) if path.endswith("_test.py")}
+    for path in sorted(tests.difference(*map(source_tree.test_sources, releases))):
+        yield "no build_edits make a target for tensorflow_overlay/%s" % path
 
 
 def problems(release):
@@ -121,10 +119,17 @@ def problems(release):
 
 
 def main():
+    releases = patch_set.releases()
+    found = {
+        "%s: %d patches" % (release, len(patch_set.all_patches(release))): problems(release)
+        for release in releases
+    }
+    of_tensorflow = [name for name in releases if patch_set.package(name) == "tensorflow"]
+    found["tests of the overlay"] = test_problems(of_tensorflow)
     count = 0
-    for release in patch_set.releases():
-        print("%s: %d patches" % (release, len(patch_set.all_patches(release))))
-        for problem in problems(release):
+    for title, lines in found.items():
+        print(title)
+        for problem in lines:
             print("  " + problem)
             count += 1
     if count:

@@ -348,7 +348,13 @@ class BuildTest(ApplyTestCase):
         self.fail_with("run ci/apply.sh first", "build_from_source.sh", self.clone)
         self.fail_with("unknown --config=moon", "build_from_source.sh", "--config=moon", self.clone)
         self.fail_with("REMOTE_EXECUTOR", "build_from_source.sh", "--config=remote", self.clone)
+        self.succeed("apply.sh", self.clone)
+        self.fail_with("has no target .*:build_pip_package", "build_from_source.sh", self.clone)
+        self.succeed("apply.sh", "--reverse", self.clone)
         (self.clone / ".bazelversion").write_text("0.0.1\n# A note.\n")
+        package = self.clone / "tensorflow/tools/pip_package"
+        package.mkdir(parents=True)
+        (package / "BUILD").write_text('sh_binary(name = "build_pip_package")\n')
         git(self.clone, "add", ".")
         git(self.clone, "commit", "-q", "-m", "Another Bazel")
         self.succeed("apply.sh", self.clone)

@@ -65,6 +65,17 @@ class FrontDoorTest(absltest.TestCase):
             (status, printed), (0, "ci/bazel: using Bazel %s from PATH\nran info\n" % version)
         )
 
+    def test_kind_of_wheel_that_there_is_not(self):
+        self.add_program("gcc", "exit")
+        version = (self.workspace.folder / ".bazelversion").read_text().strip()
+        answer = '[ "$*" = --version ] && echo bazel %s || ' % version
+        self.add_program("bazel", answer + "echo //:wheel")
+        self.assert_refused("there is no plugin for tensorflow_cpu_2_2_3", "make", "plugin")
+        # Bazel's own failure is no answer.
+        self.add_program("bazel", answer + "{ echo the server is gone >&2; exit 36; }")
+        printed = self.assert_refused("the server is gone", "make", "plugin")
+        self.assertNotIn("there is no plugin", printed)
+
     def test_missing_python(self):
         printed = self.assert_refused("found no CPython 3.8", "ci/find_python", "3.8")
         for way in ("uv python install 3.8", "pyenv install 3.8"):

@@ -230,7 +230,7 @@ class VerifyTest(PatchTestCase, parameterized.TestCase):
     def test_names_tests_and_targets_without_each_other(self):
         tests = self.folder / "tensorflow_overlay/tensorflow/python/kernel_tests"
         (tests / "grouped_conv_ops_test.py").rename(tests / "other_test.py")
-        self.fail_with("no target for .*/other_test.py", "verify.py")
+        self.fail_with("no build_edits make a target for .*/other_test.py", "verify.py")
         self.fail_with("target for .*/grouped_conv_ops_test.py, which is not", "verify.py")
 
 
