@@ -94,8 +94,8 @@ def build_commands(release):
     return [tuple(line.rsplit("|", 1)) for line in lines if line and not line.startswith("#")]
 
 
-def test_sources(release):
-    """Returns the paths of the tests that a release's commands make targets for."""
+def python_sources(release):
+    """Returns the paths of the Python files that a release's commands make targets for."""
     return {
         os.path.join(os.path.dirname(build_file(label)), command.split()[-1])
         for command, label in build_commands(release)

@@ -2,8 +2,8 @@
 
 For each release: every patch applies without fuzz and offset, changes files
 only, has a complete header, and adds nothing to what the linter finds in the
-files; no overlay file is in the release; every overlay test has a BUILD target in
-one release at least, as not all tests are for all.
+files; no overlay file is in the release; every Python file of the overlay has a BUILD
+target in one release at least, as not all are for all.
 """
 
 import collections
@@ -95,14 +95,14 @@ def overlay_problems(release, wheel):
         header = path.replace("tensorflow/", "tensorflow/include/tensorflow/", 1)
         if names.intersection((path, header)):
             yield "tensorflow_overlay/%s: the release has that file" % path
-    for path in sorted(source_tree.test_sources(release).difference(overlay)):
+    for path in sorted(source_tree.python_sources(release).difference(overlay)):
         yield "build_edits make a target for %s, which is not in the overlay" % path
 
 
-def test_problems(releases):
-    """Yields which tests of the overlay have no target in any of the releases."""
-    tests = {path for path in patch_set.overlay_files(releases[0]) if path.endswith("_test.py")}
-    for path in sorted(tests.difference(*map(source_tree.test_sources, releases))):
+def target_problems(releases):
+    """Yields which Python files of the overlay have no target in any of the releases."""
+    sources = {path for path in patch_set.overlay_files(releases[0]) if path.endswith(".py")}
+    for path in sorted(sources.difference(*map(source_tree.python_sources, releases))):
         yield "no build_edits make a target for tensorflow_overlay/%s" % path
 
 
@@ -125,7 +125,7 @@ def main():
         for release in releases
     }
     of_tensorflow = [name for name in releases if patch_set.package(name) == "tensorflow"]
-    found["tests of the overlay"] = test_problems(of_tensorflow)
+    found["Python files of the overlay"] = target_problems(of_tensorflow)
     count = 0
     for title, lines in found.items():
         print(title)

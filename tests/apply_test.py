@@ -43,6 +43,13 @@ tf_kernel_library(
 TEST_BUILD = """\
 load("//tensorflow:tensorflow.bzl", "tf_py_test")
 """
+LITE = "tensorflow/lite/python/BUILD"
+LITE_BUILD = """
+py_library(
+    name = "convert",
+    srcs = ["convert.py"],
+)
+"""
 RELEASE_NOTES = (
     """\
 # Release %s
@@ -93,6 +100,7 @@ class ApplyTestCase(PatchTestCase):
         edits = (SOURCE / "patches" / RELEASE / "build_edits").read_text()
         for package in re.findall(r"\|//([^:]+):__pkg__", edits):
             files[package + "/BUILD"] = TEST_BUILD
+        files[LITE] += LITE_BUILD
         files[KERNELS] = KERNELS_BUILD
         for path, text in files.items():
             (cls.source / path).parent.mkdir(parents=True, exist_ok=True)
@@ -147,6 +155,7 @@ class ApplyTest(ApplyTestCase):
         tests = (self.clone / "tensorflow/python/keras/BUILD").read_text()
         self.assertEqual(tests.count("load("), 1)
         self.assertIn('srcs = ["layers/grouped_convolution_test.py"]', tests)
+        self.assertIn('deps = [":split_grouped_convolutions"]', (self.clone / LITE).read_text())
 
     def test_golden_files_are_those_of_the_rebuilt_wheel(self):
         self.succeed("apply.sh", self.clone)

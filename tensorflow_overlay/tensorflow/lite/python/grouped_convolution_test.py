@@ -26,7 +26,7 @@ import numpy as np
 from tensorflow.lite.python import convert
 from tensorflow.lite.python import interpreter as interpreter_lib
 from tensorflow.lite.python import lite
-from tensorflow.lite.python import util
+from tensorflow.lite.python import split_grouped_convolutions
 from tensorflow.python import keras
 from tensorflow.python.client import session
 from tensorflow.python.eager import def_function
@@ -69,11 +69,18 @@ def make_unknown(graph_def, name):
       node.op = 'UnknownToTensorFlow'
 
 
-def interpret(model_content, x):
-  """Returns what TensorFlow Lite computes."""
+def split(graph_def):
+  return split_grouped_convolutions.split_grouped_convolutions(
+      graph_def, ['Conv2D', 'Conv2DBackpropInput'])
+
+
+def interpret(model_content, inputs):
+  """Returns what TensorFlow Lite computes of an input, or of a list of them."""
   interpreter = interpreter_lib.Interpreter(model_content=model_content)
   interpreter.allocate_tensors()
-  interpreter.set_tensor(interpreter.get_input_details()[0]['index'], x)
+  for details, value in zip(interpreter.get_input_details(),
+                            inputs if isinstance(inputs, list) else [inputs]):
+    interpreter.set_tensor(details['index'], value)
   interpreter.invoke()
   return interpreter.get_tensor(interpreter.get_output_details()[0]['index'])
 
@@ -156,40 +163,49 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
       converter = lite.TFLiteConverter.from_session(sess, [inputs], [outputs])
     self._check(converter, mlir, x, expected)
 
+  @parameterized.named_parameters(('mlir', True), ('toco', False))
   @test_util.run_v2_only
-  def test_refuses_filters_that_are_not_constant(self):
+  def test_filters_that_are_not_constant(self, mlir):
+    x = random_array((1, 7, 7, 4))
+    filters = random_array((3, 3, 2, 6))
+
     @def_function.function(input_signature=[
-        tensor_spec.TensorSpec([1, 7, 7, 4]),
-        tensor_spec.TensorSpec([3, 3, 2, 6])
+        tensor_spec.TensorSpec(x.shape),
+        tensor_spec.TensorSpec(filters.shape)
     ])
     def convolve(x, filters):
-      return nn_ops.conv2d_v2(x, filters, 1, 'SAME', name='grouped')
+      return nn_ops.conv2d_v2(x, filters, 1, 'SAME')
 
     converter = lite.TFLiteConverterV2.from_concrete_functions(
         [convolve.get_concrete_function()])
-    with self.assertRaisesRegex(
-        ValueError, r"'grouped' \(2 groups\) cannot be converted: its filters "
-        'are not constant'):
-      converter.convert()
+    self._check(converter, mlir, [x, filters], convolve(x, filters))
 
   @test_util.run_v2_only
-  def test_refuses_groups_in_control_flow(self):
-    filters = random_array((3, 3, 2, 4))
+  def test_control_flow(self):
+    x = random_array((1, 7, 7, 4))
+    filters = random_array((3, 3, 2, 4)) / 9
 
-    @def_function.function(
-        input_signature=[tensor_spec.TensorSpec([1, 7, 7, 4])])
+    @def_function.function(input_signature=[tensor_spec.TensorSpec(x.shape)])
     def convolve(x):
       return control_flow_ops.while_loop_v2(
           lambda i, x: i < 2,
           lambda i, x: (i + 1, nn_ops.conv2d_transpose_v2(  # pylint: disable=g-long-lambda
-              x, filters, [1, 7, 7, 4], 1)), [0, x], name='loop')[1]
+              x, filters, [1, 7, 7, 4], 1)), [0, x])[1]
 
     converter = lite.TFLiteConverterV2.from_concrete_functions(
         [convolve.get_concrete_function()])
+    self._check(converter, True, x, convolve(x))
+
+  def test_refuses_unknown_number_of_filters(self):
+    with ops.Graph().as_default() as graph:
+      nn_ops.conv2d_v2(
+          array_ops.placeholder(dtypes.float32, [1, 7, 7, 4]),
+          array_ops.placeholder(dtypes.float32, [3, 3, 2, None]),
+          1, 'SAME', name='grouped')
     with self.assertRaisesRegex(
-        ValueError, r"\(2 groups\) cannot be converted within the control flow "
-        "of 'loop'"):
-      converter.convert()
+        ValueError, r"'grouped' \(2 groups\) cannot be converted: the number "
+        'of its filters is unknown'):
+      split(graph.as_graph_def())
 
   @parameterized.named_parameters(('mlir', True), ('toco', False))
   def test_shape_that_only_the_converter_knows(self, mlir):
@@ -219,7 +235,7 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
   def test_behind_unknown_op(self):
     graph_def, _ = self._transposed(random_array((1, 7, 7, 6)))
     make_unknown(graph_def, 'between')
-    result = util.split_grouped_convolutions(graph_def, {})
+    result = split(graph_def)
     nodes = {node.name: node for node in result.node}
     self.assertEqual(nodes['between'].op, 'UnknownToTensorFlow')
     self.assertEqual(nodes['outputs/split'].input[1], 'between')
@@ -232,7 +248,7 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
         ValueError, "'outputs' cannot be converted: whether it is grouped is "
         'unknown, because its output has unknown channels and its filters '
         'have 2'):
-      util.split_grouped_convolutions(graph_def, {})
+      split(graph_def)
 
   def test_leaves_other_graphs_alone(self):
     with ops.Graph().as_default() as graph:
@@ -244,7 +260,7 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
           array_ops.placeholder(dtypes.float32),
           random_array((3, 3, 4, 6)), 1, 'SAME')
     graph_def = graph.as_graph_def()
-    self.assertIs(util.split_grouped_convolutions(graph_def, {}), graph_def)
+    self.assertIs(split(graph_def), graph_def)
 
 
 if __name__ == '__main__':
