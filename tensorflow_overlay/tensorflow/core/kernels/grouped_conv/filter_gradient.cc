@@ -17,6 +17,7 @@ limitations under the License.
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
 #include "tensorflow/core/kernels/grouped_conv/pass.h"
@@ -32,6 +33,9 @@ constexpr int64_t kTasks = 16;
 constexpr int64_t kSharedSumBytes = 1 << 16;
 // So many positions of out are summed before sums go back to memory.
 constexpr int64_t kPositions = 112;
+// Pixels that are so far apart are copied together: the machine fetches ahead
+// within a page only.
+constexpr int64_t kPageBytes = 4096;
 
 // Memory to fetch into the cache, little by little.
 class Fetcher {
@@ -99,6 +103,7 @@ struct FilterGradientPass : Pass<T> {
   int64_t rows_at_once;  // Less than a plane has, or some planes.
   int64_t slices;
   bool whole_rows;  // Of channels last.
+  bool w_in_place;  // Whether w is read where it lies, as it is in scratch.
 };
 
 template <typename T>
@@ -144,6 +149,10 @@ void FilterGradientPass<T>::Divide() {
   this->prefetch = false;  // In its own way.
   whole_rows =
       g.layout == Layout::kChannelsLast && this->width == g.dim[2].output;
+  w_in_place = std::is_same<T, S>::value && this->form.log_groups == 0 &&
+               this->out_steps.channel == 1 &&
+               this->out_channels % this->form.lanes == 0 &&
+               this->out_steps.pixel * sizeof(T) < kPageBytes;
   const int64_t sets = this->chunks.count() * this->sets();
   slices = std::max<int64_t>(
       1, std::min(
@@ -204,11 +213,17 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
   const int64_t w_row_size = this->width * part_size;
   XRows<T> x(*this, input, set, rows_at_once, scratch);
   S* const w = scratch->Take<S>(rows_at_once * units * w_row_size);
+  const S** const w_rows = scratch->Take<const S*>(rows_at_once);
   Product<S>* const products = scratch->Take<Product<S>>(rows_at_once);
   Fetcher next_x, next_w;
   std::memset(sums, 0, this->units_per_set * this->unit_size() * sizeof(S));
   // What the lanes without a group or channel hold is never stored.
-  std::memset(w, 0, rows_at_once * units * w_row_size * sizeof(S));
+  if (!w_in_place) {
+    std::memset(w, 0, rows_at_once * units * w_row_size * sizeof(S));
+  }
+  const int64_t w_step = w_in_place ? this->out_steps.pixel : part_size;
+  const int64_t w_unit_step =
+      w_in_place ? this->out_steps.group : rows_at_once * w_row_size;
 
   const int64_t end_row = this->rows * (slice + 1) / slices;
   const int64_t height = this->g.dim[1].output;
@@ -224,16 +239,19 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
                        std::max(rows_at_once, height) - row % height,
                        end_row - row});
       x.Load(row, rows);
+      const Unit first = this->GetUnit(set, 0);
       // Whole rows are neighbours.
       const int64_t at_once = whole_rows ? rows : 1;
-      const Unit first = this->GetUnit(set, 0);
-      for (int64_t j = 0; j < rows; j += at_once) {
-        this->kernels.pack(this->form.Map(this->out_steps, first.block, units,
-                                          at_once * count, first.channels,
-                                          part_size, rows_at_once * w_row_size),
-                           gradient + this->OutOffset(row + j, first) +
-                               begin * this->out_steps.pixel,
-                           w + j * w_row_size);
+      for (int64_t j = 0; j < rows; ++j) {
+        const T* const from = gradient + this->OutOffset(row + j, first) +
+                              begin * this->out_steps.pixel;
+        w_rows[j] =
+            w_in_place ? reinterpret_cast<const S*>(from) : w + j * w_row_size;
+        if (w_in_place || j % at_once != 0) continue;
+        this->kernels.pack(
+            this->form.Map(this->out_steps, first.block, units, at_once * count,
+                           first.channels, part_size, w_unit_step),
+            from, w + j * w_row_size);
       }
       if (whole_rows) {
         const int64_t next = std::min(rows_at_once, end_row - row - rows);
@@ -268,12 +286,12 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
               const S* found = x.Find(i, r, j, run);
               if (found == nullptr) continue;
               products[outer.num_products++] = {
-                  found, w + (i * rows_at_once + j) * w_row_size, count};
+                  found, w_rows[j] + i * w_unit_step, count};
             }
             outer.rows = run.count * chunk.channels;
             outer.vectors = this->form.Vectors(unit.channels);
             outer.x_step = this->plan.x_step * x.pixel_step();
-            outer.w_step = part_size;
+            outer.w_step = w_step;
             outer.sum = sums + i * this->unit_size() +
                         (r * chunk.taps + run.tap) * chunk.channels * part_size;
             outer.sum_row = part_size;
