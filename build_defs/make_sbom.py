@@ -1,4 +1,4 @@
-"""Writes the software bill of materials of a rebuilt wheel, in CycloneDX's format.
+"""Writes the software bill of materials of a wheel, in CycloneDX's format.
 
 It names the official wheel, every patch and every file of the overlay with its
 hash, and how the kernels were compiled. The same materials give the same bytes:
@@ -44,15 +44,16 @@ def component(kind, name, version=None, path=None, properties=()):
     return made
 
 
-def bill_of_materials(official, official_name, local_version, library, materials):
+def bill_of_materials(official, official_name, local_version, libraries, materials, name):
     """Returns the bill's text.
 
     Args:
       official: path of the official wheel.
       official_name: its file name.
-      local_version: what follows the "+" in the rebuilt wheel's version.
-      library: name, path and link flags of the compiled library.
+      local_version: what follows the "+" in the wheel's version.
+      libraries: name, path and link flags of each compiled library.
       materials: name, path and compiler flags, if any, of each file that goes in.
+      name: the wheel's name, if it is not the official one rebuilt but made against it.
     """
     distribution, version = official_name.split("-")[:2]
     distribution = distribution.replace("_", "-")
@@ -60,15 +61,20 @@ def bill_of_materials(official, official_name, local_version, library, materials
     ancestor.purl = PackageURL(
         type="pypi", name=distribution, version=version, qualifiers={"file_name": official_name}
     )
-    wheel = component(ComponentType.LIBRARY, distribution, "%s+%s" % (version, local_version))
-    wheel.pedigree = Pedigree(ancestors=[ancestor])
+    wheel = component(
+        ComponentType.LIBRARY, name or distribution, "%s+%s" % (version, local_version)
+    )
 
     bill = Bom()
     bill.metadata.component = wheel
     bill.metadata.timestamp = None
-    for file in [library] + materials:
+    if name:
+        bill.components.add(ancestor)
+    else:
+        wheel.pedigree = Pedigree(ancestors=[ancestor])
+    for file in libraries + materials:
         properties = [("build:flags", file["flags"])] if file["flags"] else []
-        if file is library:
+        if file in libraries:
             properties += [("build:compiler", compiler) for compiler in compilers(file["path"])]
         bill.components.add(
             component(ComponentType.FILE, file["name"], None, file["path"], properties)
@@ -90,8 +96,9 @@ def main():
     parser.add_argument("--official_name", required=True, help="file that holds its name")
     parser.add_argument("--local_version", required=True, help='what follows the "+"')
     parser.add_argument(
-        "--description", required=True, help="JSON file that names the library and the materials"
+        "--description", required=True, help="JSON file that names libraries and materials"
     )
+    parser.add_argument("--distribution", help="name of the wheel, if it is another")
     parser.add_argument("--output", required=True, help="document to write")
     arguments = parser.parse_args()
     with open(arguments.official_name) as stream:
@@ -102,8 +109,9 @@ def main():
         arguments.official,
         official_name,
         arguments.local_version,
-        description["library"],
+        description["libraries"],
         description["materials"],
+        arguments.distribution,
     )
     with open(arguments.output, "w") as stream:
         stream.write(text)

@@ -10,6 +10,7 @@ import zipfile
 
 from pack_wheel import (
     add_entry,
+    bill_path,
     name_in,
     packer_arguments,
     record_row,
@@ -46,7 +47,7 @@ Tag: {tag}
 """
 
 
-def pack(release, local_version, python, platform, files, output):
+def pack(release, local_version, python, platform, files, described, output):
     """Writes the wheel to `output`.
 
     Args:
@@ -54,7 +55,8 @@ def pack(release, local_version, python, platform, files, output):
       local_version: what follows the "+" in the wheel's own version.
       python: versions of Python that the official wheels are for.
       platform: its platform tag.
-      files: paths of the files in it, by their paths there. LICENSE goes to dist-info.
+      files: paths of the files in it, by their paths there.
+      described: likewise of those in dist-info.
       output: path to write to.
 
     Returns:
@@ -76,9 +78,8 @@ def pack(release, local_version, python, platform, files, output):
         "top_level.txt": NAME + "\n",
     }
     contents = {"%s.dist-info/%s" % (stem, name): text.encode() for name, text in texts.items()}
-    for path, source in files.items():
-        if path == "LICENSE":
-            path = "%s.dist-info/LICENSE" % stem
+    sources = {"%s.dist-info/%s" % (stem, name): source for name, source in described.items()}
+    for path, source in dict(files, **sources).items():
         with open(source, "rb") as stream:
             contents[path] = stream.read()
     with zipfile.ZipFile(output, "w") as wheel:
@@ -109,8 +110,10 @@ def main():
     files = {
         NAME + "/libtfkernel_grouped_conv.so": arguments.kernels,
         "tensorflow-plugins/lib%s.so" % NAME: arguments.loader,
-        "LICENSE": arguments.licence,
     }
+    described = {"LICENSE": arguments.licence}
+    if arguments.bill_of_materials:
+        described[bill_path(NAME)] = arguments.bill_of_materials
     for module in arguments.module:
         files["%s/%s" % (NAME, os.path.basename(module))] = module
     # The kernels lie elsewhere, but what they need is loaded before them.
@@ -126,6 +129,7 @@ def main():
         metadata["Requires-Python"],
         platform,
         files,
+        described,
         arguments.output,
     )
     write_outputs(arguments, name, report)

@@ -152,6 +152,11 @@ def files_below(folder):
     return found
 
 
+def bill_path(distribution):
+    """Returns where PEP 770 has a bill of materials in a wheel's dist-info."""
+    return "sboms/%s.cdx.json" % distribution
+
+
 def write_record(wheel, dist_info, rows):
     """Adds the RECORD of a wheel's files, given what it says of each."""
     path = dist_info + "/RECORD"
@@ -219,8 +224,7 @@ def pack(
                 described["LICENSE"] = stream.read()
         if bill is not None:
             with open(bill, "rb") as stream:
-                # Where PEP 770 has it.
-                described["sboms/%s.cdx.json" % distribution] = stream.read()
+                described[bill_path(distribution)] = stream.read()
         rows = []
 
         def add(path, data, mode):
@@ -267,6 +271,7 @@ def packer_arguments(description):
     parser.add_argument("--official_name", required=True, help="file that holds its name")
     parser.add_argument("--local_version", required=True, help='what follows the "+"')
     parser.add_argument("--licence", required=True, help="file of the licence")
+    parser.add_argument("--bill_of_materials", help="CycloneDX document to carry")
     parser.add_argument("--output", required=True, help="wheel to write")
     parser.add_argument("--name_output", required=True, help="file to write the wheel's name to")
     parser.add_argument("--report_output", required=True, help="file to write the report to")
@@ -300,7 +305,6 @@ def main():
         help="library to add",
     )
     parser.add_argument("--framework", help="official library that the added ones need")
-    parser.add_argument("--bill_of_materials", help="CycloneDX document to carry")
     arguments = parser.parse_args()
 
     files = files_below(arguments.tree)

@@ -1,5 +1,6 @@
 """The wheel that adds the kernels to an official TensorFlow."""
 
+load("//build_defs:sbom.bzl", "bill_of_materials")
 load("//build_defs:wheel.bzl", "PACK_ATTRS", "PACK_OUTPUTS", "pack")
 
 def _plugin_wheel_impl(ctx):
@@ -40,14 +41,16 @@ _plugin_wheel = rule(
     doc = "A wheel for any CPython that adds kernels to an official TensorFlow.",
 )
 
-def plugin_wheel(name, version, copts, **kwargs):
+def plugin_wheel(name, version, copts, kernels, cyclonedx, **kwargs):
     """A wheel for any CPython that adds kernels to an official TensorFlow.
 
     Args:
       name: of the target.
       version: of TensorFlow that it is for.
       copts: for the compiler of its loader.
-      **kwargs: see _plugin_wheel, whose `loader` this makes.
+      kernels: the library of kernels.
+      cyclonedx: the packages that write its bill of materials.
+      **kwargs: see _plugin_wheel, whose other attributes this sets.
     """
     loader = "lib%s_loader.so" % name
     native.cc_binary(
@@ -64,8 +67,24 @@ def plugin_wheel(name, version, copts, **kwargs):
         ],
         linkshared = True,
     )
+    bill_of_materials(
+        name = name + "_bill_of_materials",
+        distribution = "tensorflow_grouped_convolution",
+        files = [Label("//plugin:modules")],
+        libraries = {
+            kernels: "tensorflow_grouped_convolution/libtfkernel_grouped_conv.so",
+            ":" + loader: "tensorflow-plugins/libtensorflow_grouped_convolution.so",
+        },
+        local_version = kwargs["local_version"],
+        official = kwargs["official"],
+        official_name = kwargs["official_name"],
+        packages = cyclonedx,
+        python = kwargs["python"],
+    )
     _plugin_wheel(
         name = name,
+        bill_of_materials = ":%s_bill_of_materials.cdx.json" % name,
+        kernels = kernels,
         loader = ":" + loader,
         **kwargs
     )

@@ -57,12 +57,11 @@ patched_tree(
 
 bill_of_materials(
     name = "bill_of_materials",
-    library = ":libtfkernel_grouped_conv.so",
-    library_path = LIBRARY_PATH,
+    files = OVERLAY,
+    libraries = {":libtfkernel_grouped_conv.so": LIBRARY_PATH},
     local_version = "%{local_version}",
     official = STOCK + "//:official.whl",
     official_name = STOCK + "//:official.txt",
-    overlay = OVERLAY,
     packages = STOCK + "//:cyclonedx",
     patches = PATCHES,
     python = STOCK + "//:env/bin/python",
@@ -94,6 +93,7 @@ unpacked_wheel(
     name = name,
     auditwheel = STOCK + "//:auditwheel",
     copts = COPTS,
+    cyclonedx = STOCK + "//:cyclonedx",
     framework = FRAMEWORK,
     kernels = ":libtfkernel_grouped_conv.so",
     local_version = "%{local_version}",

@@ -1,4 +1,4 @@
-"""A software bill of materials for a rebuilt wheel."""
+"""A software bill of materials for a wheel."""
 
 load(
     "@bazel_tools//tools/build_defs/cc:action_names.bzl",
@@ -89,18 +89,19 @@ def _path_in_tree(file):
     return path[len("overlay/"):] if path.startswith("overlay/") else path
 
 def _bill_of_materials_impl(ctx):
-    compiled = ctx.attr.library[CompiledInfo]
-    materials = [
-        struct(file = file, flags = "")
-        for file in ctx.files.patches + ctx.files.overlay
-    ] + compiled.sources.to_list()
+    materials = [struct(file = file, flags = "") for file in ctx.files.patches + ctx.files.files]
+    for library in ctx.attr.libraries:
+        materials += library[CompiledInfo].sources.to_list()
     description = ctx.actions.declare_file(ctx.label.name + ".json")
     ctx.actions.write(description, struct(
-        library = struct(
-            name = ctx.attr.library_path,
-            path = ctx.file.library.path,
-            flags = compiled.link_flags,
-        ),
+        libraries = [
+            struct(
+                name = path,
+                path = library.files.to_list()[0].path,
+                flags = library[CompiledInfo].link_flags,
+            )
+            for library, path in ctx.attr.libraries.items()
+        ],
         materials = [
             struct(
                 name = _path_in_tree(material.file),
@@ -116,6 +117,8 @@ def _bill_of_materials_impl(ctx):
     arguments.add("--official", ctx.file.official)
     arguments.add("--official_name", ctx.file.official_name)
     arguments.add("--local_version", ctx.attr.local_version)
+    if ctx.attr.distribution:
+        arguments.add("--distribution", ctx.attr.distribution)
     arguments.add("--description", description)
     arguments.add("--output", ctx.outputs.document)
     ctx.actions.run(
@@ -124,9 +127,8 @@ def _bill_of_materials_impl(ctx):
             ctx.file._tool,
             ctx.file.official,
             ctx.file.official_name,
-            ctx.file.library,
             description,
-        ] + [material.file for material in materials] + ctx.files.packages,
+        ] + ctx.files.libraries + [material.file for material in materials] + ctx.files.packages,
         executable = ctx.file.python,
         arguments = [arguments],
         # CycloneDX's library would warn that no dependencies are named.
@@ -145,13 +147,15 @@ bill_of_materials = rule(
         "official": attr.label(mandatory = True, allow_single_file = True),
         "official_name": attr.label(mandatory = True, allow_single_file = True),
         "local_version": attr.string(mandatory = True),
-        "library": attr.label(
-            mandatory = True,
-            allow_single_file = True,
-            aspects = [_compiled],
+        "distribution": attr.string(
+            doc = "The wheel's name, if it is not the official one rebuilt.",
         ),
-        "library_path": attr.string(mandatory = True),
-        "overlay": attr.label_list(
+        "libraries": attr.label_keyed_string_dict(
+            mandatory = True,
+            aspects = [_compiled],
+            doc = "What is compiled, with the places in the wheel.",
+        ),
+        "files": attr.label_list(
             allow_files = True,
             doc = "Files that join the wheel as they are.",
         ),
@@ -164,5 +168,5 @@ bill_of_materials = rule(
         ),
     },
     outputs = {"document": "%{name}.cdx.json"},
-    doc = "A CycloneDX document of what goes into a rebuilt wheel; see rebuilt_wheel.",
+    doc = "A CycloneDX document of what goes into a wheel.",
 )

@@ -77,6 +77,10 @@ PACK_ATTRS = {
         allow_single_file = True,
         doc = "The official library that the added ones are linked against.",
     ),
+    "bill_of_materials": attr.label(
+        allow_single_file = [".cdx.json"],
+        doc = "What the wheel is made of, if it is to say so.",
+    ),
     "python": attr.label(mandatory = True, allow_single_file = True),
     "auditwheel": attr.label(
         allow_files = True,
@@ -120,6 +124,8 @@ def pack(ctx, program, more_arguments, inputs, **kwargs):
     arguments.add("--licence", ctx.file._licence)
     if ctx.file.framework:
         arguments.add("--framework", ctx.file.framework)
+    if ctx.file.bill_of_materials:
+        arguments.add("--bill_of_materials", ctx.file.bill_of_materials)
     arguments.add("--output", ctx.outputs.wheel)
     arguments.add("--name_output", ctx.outputs.file_name)
     arguments.add("--report_output", ctx.outputs.report)
@@ -132,7 +138,7 @@ def pack(ctx, program, more_arguments, inputs, **kwargs):
             ctx.file.official,
             ctx.file.official_name,
             ctx.file._licence,
-        ] + ctx.files.framework + packages + inputs,
+        ] + ctx.files.framework + ctx.files.bill_of_materials + packages + inputs,
         executable = ctx.file.python,
         arguments = [arguments, more_arguments],
         env = {"PYTHONPATH": site_packages(packages)} if packages else {},
@@ -149,8 +155,6 @@ def _rebuilt_wheel_impl(ctx):
     arguments.add("--tree", ctx.file.tree.path)
     for patch in ctx.files.patches:
         arguments.add("--patch", patch)
-    if ctx.file.bill_of_materials:
-        arguments.add("--bill_of_materials", ctx.file.bill_of_materials)
     if ctx.file.library:
         arguments.add("--library", ctx.attr.library_path)
         arguments.add(ctx.file.library)
@@ -158,7 +162,7 @@ def _rebuilt_wheel_impl(ctx):
         ctx,
         ctx.file._pack_wheel,
         arguments,
-        [ctx.file.tree] + ctx.files.patches + ctx.files.bill_of_materials + ctx.files.library,
+        [ctx.file.tree] + ctx.files.patches + ctx.files.library,
         mnemonic = "PackWheel",
         progress_message = "Packing the rebuilt wheel of " + ctx.label.workspace_name,
     )
@@ -171,10 +175,6 @@ rebuilt_wheel = rule(
         patches = attr.label_list(
             allow_files = [".patch"],
             doc = "What was applied to `tree`, for the notice.",
-        ),
-        bill_of_materials = attr.label(
-            allow_single_file = [".cdx.json"],
-            doc = "What the wheel is made of, if it is to say so.",
         ),
         library = attr.label(
             allow_single_file = True,

@@ -35,20 +35,23 @@ def dist_info(archive, name):
 
 
 def release_of(archive):
-    """Returns the variables that choose the release which a wheel was made of."""
+    """Returns the variables that choose the release a wheel was made of, and its target."""
     metadata = email.message_from_string(dist_info(archive, "METADATA"))
     wheel = email.message_from_string(dist_info(archive, "WHEEL"))
     version = re.match(r"(.+)\+", metadata["Version"] or "")
     python = re.match(r"cp(\d)(\d+)-", wheel["Tag"] or "")
     if version and metadata["Name"] == "keras":
-        return {"KERAS": version.group(1)}
+        return {"KERAS": version.group(1)}, "wheel"
+    if version and metadata["Name"] == "tensorflow_grouped_convolution":
+        choice = {"DIST": "", "TF": version.group(1), "PYTHON_VERSION": ""}
+        return dict(choice, KERAS=""), "plugin"
     if version and python:
-        return {
-            "KERAS": "",
+        choice = {
             "DIST": metadata["Name"].replace("_", "-"),
             "TF": version.group(1),
             "PYTHON_VERSION": ".".join(python.groups()),
         }
+        return dict(choice, KERAS=""), "wheel"
     raise Error(
         "not a wheel that was rebuilt: it says Version %s, Tag %s"
         % (metadata["Version"], wheel["Tag"])
@@ -63,13 +66,13 @@ def compilers(archive):
 
 
 @contextlib.contextmanager
-def rebuilt(release):
-    """Builds a release's wheel from nothing; gives its path."""
+def rebuilt(release, name):
+    """Builds a release's wheel, the target `name`, from nothing; gives its path."""
     build = os.path.join(patch_set.TOP, "build")
     os.makedirs(build, exist_ok=True)
     output_root = tempfile.mkdtemp(dir=build, prefix="reproduce-")
     bazel = [BAZEL, "--output_user_root=" + output_root]
-    target = "@%s//:wheel" % release
+    target = "@%s//:%s" % (release, name)
     try:
         result = subprocess.run(
             bazel
@@ -79,7 +82,7 @@ def rebuilt(release):
         if result.returncode != 0:
             raise Error("the wheel could not be rebuilt, see above")
         folder = patch_set.run(bazel + ["info", "bazel-bin"])
-        yield os.path.join(folder, "external", release, "wheel.whl")
+        yield os.path.join(folder, "external", release, name + ".whl")
     finally:
         # Ends the server too, and makes all that it wrote writable.
         subprocess.run(bazel + ["clean", "--expunge"], stderr=subprocess.DEVNULL)
@@ -134,9 +137,9 @@ def main():
             given = stack.enter_context(zipfile.ZipFile(wheel))
         except zipfile.BadZipFile as error:
             raise Error("%s is no wheel: %s" % (wheel, error)) from None
-        choice = release_of(given)
+        choice, name = release_of(given)
         release = patch_set.run([os.path.join(patch_set.TOP, "ci", "pinned_release")], **choice)
-        path = stack.enter_context(rebuilt(release))
+        path = stack.enter_context(rebuilt(release, name))
         with open(wheel, "rb") as one, open(path, "rb") as other:
             hashes = sha256(one), sha256(other)
         if hashes[0] == hashes[1]:

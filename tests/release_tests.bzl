@@ -69,13 +69,13 @@ def release_tests(name, stock, environments, own_keras, keras, peers):
         ),
         "sbom_test": dict(
             data = [release + "patches"],
-            file_env = {
+            file_env = dict({
                 official + "official.txt": "OFFICIAL_NAME",
                 official + "official.whl": "OFFICIAL_WHEEL",
                 release + "overlay": "OVERLAY",
                 release + "patches/series": "SERIES",
                 release + "wheel.whl": "REBUILT_WHEEL",
-            },
+            }, **({} if own_keras else {release + "plugin.whl": "PLUGIN"})),
         ),
         "install_test": dict(
             file_env = {

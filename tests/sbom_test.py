@@ -1,4 +1,4 @@
-"""Tests of what the rebuilt wheel says of what it is made of."""
+"""Tests of what the wheels say of what they are made of."""
 
 import hashlib
 import json
@@ -15,17 +15,26 @@ from cyclonedx.validation.json import JsonStrictValidator
 OFFICIAL_NAME = pathlib.Path(os.environ["OFFICIAL_NAME"]).read_text().strip()
 OVERLAY = pathlib.Path(os.path.realpath(os.environ["OVERLAY"]))
 SERIES = pathlib.Path(os.environ["SERIES"])
-LIBRARY = "tensorflow/core/kernels/libtfkernel_grouped_conv.so"
 
 
 def sha256(data):
     return [{"alg": "SHA-256", "content": hashlib.sha256(data).hexdigest()}]
 
 
-class BillOfMaterialsTest(absltest.TestCase):
+class BillTest(absltest.TestCase):
+    """What is so in every wheel.
+
+    Attributes:
+      variable: of the environment; it names the wheel.
+      library: path in the wheel of the kernels.
+    """
+
+    variable = "REBUILT_WHEEL"
+    library = "tensorflow/core/kernels/libtfkernel_grouped_conv.so"
+
     def setUp(self):
         super().setUp()
-        self.wheel = self.enter_context(zipfile.ZipFile(os.environ["REBUILT_WHEEL"]))
+        self.wheel = self.enter_context(zipfile.ZipFile(os.environ[self.variable]))
         (path,) = (name for name in self.wheel.namelist() if name.endswith(".cdx.json"))
         self.assertRegex(path, r"^[^/]+\.dist-info/sboms/[^/]+$")
         self.text = self.wheel.read(path).decode()
@@ -40,14 +49,40 @@ class BillOfMaterialsTest(absltest.TestCase):
         validator = JsonStrictValidator(SchemaVersion.from_version(self.bill["specVersion"]))
         self.assertIsNone(validator.validate_str(self.text))
 
+    def official(self):
+        (official,) = self.bill["metadata"]["component"]["pedigree"]["ancestors"]
+        return official
+
     def test_names_the_official_wheel(self):
-        wheel = self.bill["metadata"]["component"]
-        (official,) = wheel["pedigree"]["ancestors"]
-        self.assertStartsWith(wheel["version"], official["version"] + "+")
+        official = self.official()
+        version = self.bill["metadata"]["component"]["version"]
+        self.assertStartsWith(version, official["version"] + "+")
         self.assertIn(OFFICIAL_NAME, official["purl"])
         data = pathlib.Path(os.environ["OFFICIAL_WHEEL"]).read_bytes()
         self.assertEqual(official["hashes"], sha256(data))
 
+    def test_names_compiler_and_flags(self):
+        self.assertEqual(
+            self.components[self.library]["hashes"], sha256(self.wheel.read(self.library))
+        )
+        version = subprocess.check_output([os.environ.get("CC", "gcc"), "-dumpfullversion"])
+        self.assertIn(version.decode().strip(), self.properties(self.library)["build:compiler"])
+        self.assertIn(" -Wl,--no-undefined ", self.properties(self.library)["build:flags"])
+        for name in self.components:
+            if name.endswith(".cc"):
+                self.assertRegex(self.properties(name)["build:flags"], r" -O2 .* -fPIC .*-std=c")
+
+    def test_flags_are_those_that_the_compiler_sees(self):
+        self.assertIn("-Wl,-rpath,$ORIGIN/", self.properties(self.library)["build:flags"])
+        for name in self.components:
+            self.assertNotRegex(self.properties(name).get("build:flags", ""), r"\$[($]")
+
+    def test_tells_nothing_of_when_and_where(self):
+        self.assertNotIn("timestamp", self.bill["metadata"])
+        self.assertEmpty(re.findall(r"/(?:home|root|tmp|var|opt|proc)/\S*", self.text))
+
+
+class RebuiltWheelTest(BillTest):
     def test_names_every_patch(self):
         for name in SERIES.read_text().split():
             found = self.components["patches/" + name]
@@ -70,25 +105,34 @@ class BillOfMaterialsTest(absltest.TestCase):
                 self.assertIn(header, named)
         # Nothing but these, the patches, what makes the library portable, and the library.
         others = {name for name in self.components if not name.startswith("patches/")} - named
-        self.assertEqual(others, {"build_defs/old_glibc.cc", LIBRARY})
+        self.assertEqual(others, {"build_defs/old_glibc.cc", self.library})
 
-    def test_names_compiler_and_flags(self):
-        self.assertEqual(self.components[LIBRARY]["hashes"], sha256(self.wheel.read(LIBRARY)))
-        version = subprocess.check_output([os.environ.get("CC", "gcc"), "-dumpfullversion"])
-        self.assertIn(version.decode().strip(), self.properties(LIBRARY)["build:compiler"])
-        self.assertIn(" -Wl,--no-undefined ", self.properties(LIBRARY)["build:flags"])
-        for name in self.components:
-            if name.endswith(".cc"):
-                self.assertRegex(self.properties(name)["build:flags"], r" -O2 .* -fPIC .*-std=c")
 
-    def test_flags_are_those_that_the_compiler_sees(self):
-        self.assertIn("-Wl,-rpath,$ORIGIN/", self.properties(LIBRARY)["build:flags"])
-        for name in self.components:
-            self.assertNotRegex(self.properties(name).get("build:flags", ""), r"\$[($]")
+@absltest.skipUnless("PLUGIN" in os.environ, "the release has no plugin")
+class PluginTest(BillTest):
+    variable = "PLUGIN"
+    library = "tensorflow_grouped_convolution/libtfkernel_grouped_conv.so"
 
-    def test_tells_nothing_of_when_and_where(self):
-        self.assertNotIn("timestamp", self.bill["metadata"])
-        self.assertEmpty(re.findall(r"/(?:home|root|tmp|var|opt|proc)/\S*", self.text))
+    def official(self):
+        return self.components["tensorflow-cpu"]
+
+    def test_names_all_that_goes_in(self):
+        self.assertEqual(
+            self.bill["metadata"]["component"]["name"], "tensorflow_grouped_convolution"
+        )
+        for name in self.wheel.namelist():
+            if name.endswith(".py") or name.endswith(".patch"):
+                name, path = "plugin/" + name, name
+            else:
+                path = name
+            if ".dist-info/" not in name:
+                self.assertEqual(self.components[name]["hashes"], sha256(self.wheel.read(path)))
+        compiled = {name for name in self.components if name.endswith(".cc")}
+        self.assertContainsSubset({"plugin/loader.cc", "build_defs/old_glibc.cc"}, compiled)
+        self.assertTrue(any((OVERLAY / name).exists() for name in compiled))
+
+
+del BillTest  # It has tests for others alone.
 
 
 if __name__ == "__main__":
