@@ -60,7 +60,7 @@ HOPELESS_FOR_LAYER = 30
 HOPELESS_FOR_NETWORK = 100
 # What a row, a layer against all peers, was seen to take, seconds: at least, and
 # for each GFLOP.
-ROW_SECONDS = 1, 0.3
+ROW_SECONDS = 1.4, 0.3
 # What --isa is to the compiler: the widest vectors count for the limit.
 ISA_FLAGS = {"native": ["-march=native"], "avx2": ["-mavx2", "-mfma"]}
 # The largest error that is rounding, relative to the largest value.
@@ -279,7 +279,7 @@ def main():
     (directory / "logs").mkdir(parents=True, exist_ok=True)
     layers = list(read_layers(arguments.quick, arguments.only, arguments.batches))
     print(
-        "%d layers and batches, about %.0f minutes"
+        "%d layers and batches, about %.0f minutes once the frameworks have started"
         % (len(layers), estimate_minutes(layers, arguments.threads)),
         flush=True,
     )

@@ -439,7 +439,11 @@ def draw_panel(panel, results, rows, places):
     panel.tick_params(length=0)
     panel.spines[:].set_visible(False)
     what = "both gradients" if pass_name == "gradients" else pass_name
-    panel.set_title("%s:\nshare of the limit" % what.capitalize(), fontsize=8, loc="left")
+    panel.set_title(
+        "%s: share of the limit\n(dotted: wanted of 3×3)" % what.capitalize(),
+        fontsize=8,
+        loc="left",
+    )
 
 
 def main():
