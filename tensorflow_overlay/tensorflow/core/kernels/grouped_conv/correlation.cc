@@ -184,7 +184,6 @@ class CorrelationTask {
   Chunk chunk_;
   bool accumulate_;  // Whether there were chunks before.
   bool final_;       // Whether there is none behind.
-  Prefetcher next_sums_;
 };
 
 template <typename T>
@@ -237,11 +236,6 @@ void CorrelationTask<T>::PackFilter() {
 template <typename T>
 void CorrelationTask<T>::SumRow(int64_t row) {
   x_.Load(first_row_ + row, 1);
-  if (pass_.prefetch) {
-    const int64_t size = pass_.OutSize(2) * pass_.out_steps.pixel;
-    next_sums_.Start(tensors_.sums + (first_row_ + row + 1) * size,
-                     size * sizeof(T));
-  }
   int64_t vectors_done = 0;
   const int64_t row_vectors = units_ * pass_.part_vectors * pass_.OutSize(2);
   const int64_t tap_size = chunk_.channels * pass_.part_size();
@@ -299,7 +293,6 @@ void CorrelationTask<T>::SumRow(int64_t row) {
                    v * form_.channels_per_vector * channel_step;
         vectors_done += num_v * num_j;
         x_.FetchUntil(vectors_done, row_vectors);
-        next_sums_.FetchUntil(vectors_done, row_vectors);
         pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](tile);
       };
       ForPieces(form_.Vectors(unit.channels), kMaxVectors,

@@ -127,16 +127,18 @@ struct Pass {
     }
     return fits();
   }
-  // Whether a task with all units streams tensors that are worth fetching
-  // ahead.
+  // Whether a task with all units streams an x that is worth fetching ahead:
+  // the arithmetic must take longer, or it waits for what is fetched.
   void SetPrefetch() {
+    const int64_t x_bytes =
+        (backward ? g.output_size() : g.input_size()) * sizeof(T);
     prefetch =
         g.layout == Layout::kChannelsLast && chunks.count() == 1 &&
         units_per_set == units &&
         (g.input_size() + g.output_size()) * static_cast<int64_t>(sizeof(T)) >
-            kPrefetchBytes;
+            kPrefetchBytes &&
+        TaskCycles(1) > x_bytes * 2 / 5;
   }
-
   // Whether rows of x are read where they lie: as in scratch, but for what is
   // between pixels, which products over several taps would read.
   bool InPlace() const {
