@@ -123,13 +123,23 @@ def time_pass(workers, layer, problem, pass_name, left_out):
     seconds = {}
     failures = left_out.find(layer, problem, pass_name)
     reference = None
-    for name, worker in workers.items():
-        if name in failures:
-            continue
+
+    def ask(name, **request):
+        """Returns the answer, or notes the failure and returns None."""
         try:
-            answer = worker.ask(problem=problem, **{"pass": pass_name})
+            return workers[name].ask(**request)
         except Failure as failure:
             failures[name] = str(failure)
+            seconds.pop(name, None)
+
+    def repeat(name, count):
+        answer = ask(name, repeat=count)
+        if answer:
+            seconds[name] += answer["seconds"]
+
+    for name in [name for name in workers if name not in failures]:
+        answer = ask(name, problem=problem, **{"pass": pass_name})
+        if not answer:
             continue
         # Ours is the first: what it computes is the reference for all.
         reference = reference or answer["sample"]
@@ -142,16 +152,16 @@ def time_pass(workers, layer, problem, pass_name, left_out):
         return {}, failures
 
     fastest = min(times[0] for times in seconds.values())
-    for name, times in seconds.items():
+    for name, times in list(seconds.items()):
         if HOPELESS * fastest < times[0] < SLOW:
             # One call may be slow because of something else.
-            times += workers[name].ask(repeat=3)["seconds"]
+            repeat(name, 3)
     once = {name: min(times) for name, times in seconds.items()}
     contenders = left_out.note(layer, problem, pass_name, once)
     for _ in range(TURNS if fastest < SLOW else 1):
         for name in contenders:
-            repeat = int(min(max(TURN / once[name], 1), 50))
-            seconds[name] += workers[name].ask(repeat=repeat)["seconds"]
+            if name in seconds:
+                repeat(name, int(min(max(TURN / once[name], 1), 50)))
     return {name: statistics.median(times) for name, times in seconds.items()}, failures
 
 
