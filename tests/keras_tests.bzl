@@ -1,6 +1,6 @@
 """The tests of a patched Keras on a rebuilt wheel of TensorFlow."""
 
-def keras_tests(keras, release, official, environments):
+def keras_tests(keras, release, official, environments, old):
     """Makes the tests of one release of Keras on one of TensorFlow.
 
     Args:
@@ -9,6 +9,8 @@ def keras_tests(keras, release, official, environments):
       official: label of that of its official wheel.
       environments: environment variables to try the layers in, by what they add
         to a test's name.
+      old: name of the repository of a release that Keras is a part of, whose
+        models are to load here.
 
     Returns:
       The attributes of each test, by its name.
@@ -50,6 +52,21 @@ def keras_tests(keras, release, official, environments):
         file_env = {release + "plugin.whl": "PLUGIN"},
         main = "keras_run_time_test.py",
         path = [official + "official"],
+    )
+    tests[keras + "_export_test"] = dict(
+        main = "keras_export_test.py",
+        path = [patched + "installed", release + "installed"],
+    )
+    tests[keras + "_exchange_test"] = dict(
+        data = ["exchanged_keras_models.py"],
+        file_env = {
+            "@%s//:installed" % old: "OLD",
+            "@stock_%s//:env/pyvenv.cfg" % old: "OLD_ENVIRONMENT",
+            official + "official": "OFFICIAL",
+            patched + "installed": "PATCHED_KERAS",
+            release + "installed": "INSTALLED",
+        },
+        main = "keras_exchange_test.py",
     )
     for suffix, env in environments.items():
         tests[keras + "_layers_test" + suffix] = dict(

@@ -24,7 +24,7 @@ _WORKSPACE = [
     "//ci:programs",
 ]
 
-def release_tests(name, stock, environments, own_keras, keras, peers):
+def release_tests(name, stock, environments, own_keras, keras, peers, old):
     """Declares the tests of one rebuilt wheel and, as `name`, a suite of them.
 
     `//...` leaves them out: it would fetch every release that is pinned.
@@ -38,6 +38,7 @@ def release_tests(name, stock, environments, own_keras, keras, peers):
       keras: name of the repository of the Keras that it is tested with, if any.
       peers: names of the repositories of official wheels that it exchanges
         models with, if so; else, that its plugin is tried with.
+      old: name of the repository of a release that Keras is a part of.
     """
     release = "@%s//:" % name
     official = "@%s//:" % stock
@@ -138,7 +139,7 @@ def release_tests(name, stock, environments, own_keras, keras, peers):
             }),
         )
     if keras:
-        tests.update(keras_tests(keras, release, official, environments))
+        tests.update(keras_tests(keras, release, official, environments, old))
     _suite(name, name + "_", official, tests)
 
 def tool_tests(name, release, stock):
