@@ -30,7 +30,7 @@ namespace {
 constexpr int64_t kTasks = 16;
 
 // Bytes of the sums of units that share rows.
-constexpr int64_t kSharedSumBytes = 1 << 16;
+constexpr int64_t kSharedSumBytes = 1 << 18;
 // So many positions of out are summed before sums go back to memory.
 constexpr int64_t kPositions = 112;
 // Pixels that are so far apart are copied together: the machine fetches ahead
@@ -145,6 +145,8 @@ void FilterGradientPass<T>::Divide() {
                      kSharedSumBytes / filter_bytes,
                      kSharedRowBytes / (this->slots * row_bytes),
                      kSumBytes / (rows_at_once * width_bytes)}));
+    // As equal as can be.
+    this->units_per_set = CeilDiv(this->units, this->sets());
   }
   this->prefetch = false;  // In its own way.
   whole_rows =
