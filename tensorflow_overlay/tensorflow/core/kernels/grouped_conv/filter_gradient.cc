@@ -31,7 +31,8 @@ constexpr int64_t kTasks = 16;
 
 // Bytes of the sums of units that share rows.
 constexpr int64_t kSharedSumBytes = 1 << 18;
-// So many positions of out are summed before sums go back to memory.
+// So many positions of out are summed before sums go back to memory, or fewer
+// with a stride, whose rows of x would fill the cache.
 constexpr int64_t kPositions = 112;
 // Pixels that are so far apart are copied together: the machine fetches ahead
 // within a page only.
@@ -115,9 +116,9 @@ void FilterGradientPass<T>::Divide() {
   const int64_t row_bytes = std::max<int64_t>(this->x_row_bytes, 1);
   const int64_t width_bytes = this->width * position_bytes;
   rows_at_once = std::max<int64_t>(
-      1,
-      std::min({kPositions / this->width, this->rows, kSumBytes / width_bytes,
-                kRowBytes / row_bytes / chunk_rows, kListSize / chunk_rows}));
+      1, std::min({kPositions / this->width / g.dim[1].stride, this->rows,
+                   kSumBytes / width_bytes, kRowBytes / row_bytes / chunk_rows,
+                   kListSize / chunk_rows}));
   const Dimension& height = g.dim[1];
   if (rows_at_once > height.output) {
     rows_at_once -= rows_at_once % height.output;
