@@ -452,6 +452,12 @@ TEST(GroupedConvTest, ChosenProblems) {
         "g32mb2ic32oc32ih12kh3ph1", "g32mb1ic64oc128ih9kh3ph1",
         "g32mb2ic128oc128ih10kh3ph1", "g16ic128oc128ih9kh3ph1sh2",
         "g3mb2ic240oc240ih5", "g4ic192oc192ih1iw40kh1kw16pw8",
+        // What is read where it lies: strided, padded above and below alone, of
+        // the last groups.
+        "g2mb2ic64oc64ih9sh2", "g2mb2ic64oc32ih9kh3kw1ph1pw0",
+        "g3mb2ic96oc48ih4iw5kh2kw1",
+        // Two vectors for a block of groups, some of whose groups are missing.
+        "g6mb2ic48oc48ih7kh3ph1", "g3mb2ic48oc48ih6kh3ph1",
         // What does not fit scratch memory whole: channels, taps of a row, rows
         // of the filter, the image's width, the window's.
         "mb2ic20000oc5ih1iw2", "mb2ic3oc20000ih1iw9kh1kw3sw7",
