@@ -195,16 +195,6 @@ Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
   TF_RETURN_IF_ERROR(
       CheckChannels(filter, op.spatial_rank, problem.filter_name));
 
-  if (!out_backprop.empty()) {
-    if (!input.empty()) {
-      TF_RETURN_IF_ERROR(CheckOutBackprop(input[0], out_backprop[0], "batch"));
-    }
-    if (!filter.empty()) {
-      TF_RETURN_IF_ERROR(
-          CheckOutBackprop(filter.back(), out_backprop[channels], "channels"));
-    }
-  }
-
   if (IsKnown(input) && IsKnown(filter)) {
     ConvGeometry geometry;
     TF_RETURN_IF_ERROR(CheckConvolution(problem, &geometry));
@@ -220,6 +210,15 @@ Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
     if (!MakeGroups(problem, input[channels], filter[op.spatial_rank],
                     output_channels, &groups, &error)) {
       return errors::InvalidArgument(error);
+    }
+  }
+  if (!out_backprop.empty()) {
+    if (!input.empty()) {
+      TF_RETURN_IF_ERROR(CheckOutBackprop(input[0], out_backprop[0], "batch"));
+    }
+    if (!filter.empty()) {
+      TF_RETURN_IF_ERROR(
+          CheckOutBackprop(filter.back(), out_backprop[channels], "channels"));
     }
   }
   return op.gradient ? stock(c) : InferOutput(problem, c);
