@@ -15,6 +15,7 @@ class Op:
 
     def load(self, problem, *tensors):
         self._problem = problem
+        self._made = {}
         inputs, filters, gradient = map(tf.constant, tensors)
         forward, input_gradient, filter_gradient = self._passes()
         # A function's inputs are tensors, or it could compute its results once.
@@ -35,6 +36,13 @@ class Op:
     def _compile(self, function):
         """How a pass is run: eagerly, or as a graph."""
         return function
+
+    def _sizes(self, shape):
+        """How an op is told a shape: by a tensor that is there already, as autodiff has it."""
+        key = tuple(shape)
+        if key not in self._made:
+            self._made[key] = tf.constant(shape, tf.int32)
+        return self._made[key]
 
     def _passes(self):
         """Returns forward(x, w), input_gradient(w, dy) and filter_gradient(x, dy)."""
@@ -64,11 +72,11 @@ class Op:
 
         def input_gradient(w, dy):
             shape = [problem.batch] + problem.input + [w.shape[-2] * groups(w)]
-            return input_op(input_sizes=shape, filter=w, out_backprop=dy, **options)
+            return input_op(input_sizes=self._sizes(shape), filter=w, out_backprop=dy, **options)
 
         def filter_gradient(x, dy):
             shape = problem.filter + [x.shape[-1] // groups(dy), dy.shape[-1]]
-            return filter_op(input=x, filter_sizes=shape, out_backprop=dy, **options)
+            return filter_op(input=x, filter_sizes=self._sizes(shape), out_backprop=dy, **options)
 
         def groups(tensor):
             # A slice of the outputs is a slice of the groups.
@@ -77,7 +85,14 @@ class Op:
         return forward, input_gradient, filter_gradient
 
 
-class Xla(Op):
+class Graph(Op):
+    """What is run as a graph, where shapes are constants."""
+
+    def _sizes(self, shape):
+        return shape
+
+
+class Xla(Graph):
     """The same, compiled by XLA."""
 
     def _compile(self, function):
@@ -86,7 +101,7 @@ class Xla(Op):
         return tf.function(function, **{"experimental_compile" if old else "jit_compile": True})
 
 
-class SplitConcat(Op):
+class SplitConcat(Graph):
     """A dense convolution for each group, as users wrote it without `groups`."""
 
     def _compile(self, function):
@@ -120,12 +135,12 @@ class Depthwise(Op):
 
         def input_gradient(w, dy):
             return tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=problem.input_shape, filter=w, out_backprop=dy, **options
+                input_sizes=self._sizes(problem.input_shape), filter=w, out_backprop=dy, **options
             )
 
         def filter_gradient(x, dy):
             return tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                input=x, filter_sizes=shape, out_backprop=dy, **options
+                input=x, filter_sizes=self._sizes(shape), out_backprop=dy, **options
             )
 
         return forward, input_gradient, filter_gradient
