@@ -125,7 +125,8 @@ def main():
         for release in releases
     }
     of_tensorflow = [name for name in releases if patch_set.package(name) == "tensorflow"]
-    found["Python files of the overlay"] = target_problems(of_tensorflow)
+    if of_tensorflow:
+        found["Python files of the overlay"] = target_problems(of_tensorflow)
     count = 0
     for title, lines in found.items():
         print(title)
