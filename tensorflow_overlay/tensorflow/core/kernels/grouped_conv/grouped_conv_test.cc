@@ -470,6 +470,22 @@ TEST(GroupedConvTest, ChosenProblems) {
   }
 }
 
+// What is fetched ahead ends where the tensor does, or this would take days.
+TEST(GroupedConvTest, HugeStrideOfLargeTensor) {
+  ConvProblem problem;
+  ConvGeometry g;
+  std::string error;
+  ASSERT_TRUE(ParseProblem("g32mb512ic128oc128ih1kh1sh2147483647iw64kw9sw1pw4",
+                           &problem));
+  ASSERT_TRUE(MakeGeometry(problem, &g, &error)) << error;
+  const std::vector<float> input(g.input_size(), 1), filter(g.filter_size(), 1);
+  std::vector<float> output(g.output_size());
+  SerialRunner runner;
+  EXPECT_TRUE(Forward<float>(g, input.data(), filter.data(), {}, output.data(),
+                             &runner) == Result::kOk);
+  EXPECT_EQ(output[32 * 128], 9 * 4);
+}
+
 TEST(GroupedConvTest, Int32WrapsAround) {
   ConvProblem problem;
   ConvGeometry g;

@@ -311,7 +311,9 @@ class XRows {
               : Slot(slot_[i]);
     }
     // The next rows are likely those behind the last one.
-    const int64_t next = pass_.backward ? count : count * g.dim[1].stride;
+    const int64_t rows = g.batch * pass_.XSize(0) * pass_.XSize(1);
+    const int64_t next = std::min(
+        pass_.backward ? count : count * g.dim[1].stride, rows - last_ - 1);
     const int64_t elements = pass_.XSize(2) * pass_.x_steps.pixel;
     if (pass_.prefetch && last_ >= 0) {
       next_.Start(tensor_ + (last_ + 1) * elements,
