@@ -32,6 +32,7 @@ from tensorflow.python.client import session
 from tensorflow.python.eager import def_function
 from tensorflow.python.framework import constant_op
 from tensorflow.python.framework import dtypes
+from tensorflow.python.framework import function
 from tensorflow.python.framework import ops
 from tensorflow.python.framework import tensor_spec
 from tensorflow.python.framework import test_util
@@ -195,6 +196,19 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
     converter = lite.TFLiteConverterV2.from_concrete_functions(
         [convolve.get_concrete_function()])
     self._check(converter, True, x, convolve(x))
+
+  def test_function_that_is_an_op(self):
+
+    @function.Defun(dtypes.float32)
+    def convolve(x):
+      return nn_ops.conv2d_v2(
+          x, constant_op.constant(random_array((3, 3, 2, 6))), 1, 'SAME')
+
+    with ops.Graph().as_default() as graph:
+      convolve(array_ops.placeholder(dtypes.float32, [1, 7, 7, 4]))
+    (body,) = split(graph.as_graph_def()).library.function
+    convolutions = [node for node in body.node_def if node.op == 'Conv2D']
+    self.assertLen(convolutions, 2)
 
   def test_refuses_unknown_number_of_filters(self):
     with ops.Graph().as_default() as graph:

@@ -132,6 +132,23 @@ def _importable_graph_def(graph_def, input_shapes):
   return result
 
 
+# Ops that call functions. The arguments come last: behind the condition of an
+# If, for example. Others that have functions, the converters do not take.
+_CALLS = ("Case", "If", "PartitionedCall", "StatefulPartitionedCall",
+          "StatelessCase", "StatelessIf", "StatelessWhile", "While")
+
+
+def _calls(op, library):
+  """Returns the names of the functions that an op calls."""
+  if op.type in library:
+    return [op.type]
+  if op.type not in _CALLS:
+    return []
+  return [func.name for attr in op.node_def.attr.values()
+          for func in [attr.func] + list(attr.list.func)
+          if func.name in library]
+
+
 def _called_functions(graph, library, visited):
   """Yields the functions that a graph calls, and those that they call.
 
@@ -145,28 +162,28 @@ def _called_functions(graph, library, visited):
     arguments of the same shapes.
   """
   for op in graph.get_operations():
-    for attr in op.node_def.attr.values():
-      for func in [attr.func] + list(attr.list.func):
-        if func.name not in library:
-          continue
-        # The arguments come last: behind the condition in case of an If.
-        num_args = len(library[func.name].signature.input_arg)
-        args = op.inputs[len(op.inputs) - num_args:]
-        call = (func.name,) + tuple(str(arg.shape) for arg in args)
-        if call in visited:
-          continue
-        visited.add(call)
-        try:
-          with graph.as_default():
-            body = function_def_to_graph.function_def_to_graph(
-                library[func.name],
-                input_shapes=[arg.shape.as_proto() for arg in args])
-        except errors.NotFoundError:
-          # The converters do not take functions with unknown ops either.
-          continue
-        yield func.name, body
-        for called in _called_functions(body, library, visited):
-          yield called
+    for name in _calls(op, library):
+      num_args = len(library[name].signature.input_arg)
+      args = op.inputs[len(op.inputs) - num_args:]
+      call = (name,) + tuple(str(arg.shape) for arg in args)
+      if call in visited:
+        continue
+      visited.add(call)
+      # Shapes that it states of its arguments would count, even if unknown.
+      function = type(library[name])()
+      function.CopyFrom(library[name])
+      function.ClearField("arg_attr")
+      try:
+        with graph.as_default():
+          body = function_def_to_graph.function_def_to_graph(
+              function,
+              input_shapes=[arg.shape.as_proto() for arg in args])
+      except errors.NotFoundError:
+        # The converters do not take functions with unknown ops either.
+        continue
+      yield name, body
+      for called in _called_functions(body, library, visited):
+        yield called
 
 
 def _add_split_convolution(nodes, node, op, groups, output_format):
@@ -333,11 +350,12 @@ def split_grouped_convolutions(graph_def, op_types, input_shapes=None):
   return result
 
 
-def _link_with_split_convolutions(saved_model_dir, folder, op_types):
+def _link_with_split_convolutions(saved_model_dir, tags, folder, op_types):
   """Makes a SavedModel that has no grouped convolutions of another.
 
   Args:
     saved_model_dir: The folder of the SavedModel, which is not changed.
+    tags: The tags of the graph in it that is to be converted.
     folder: The folder to put the other in, with links to its variables.
     op_types: The types of the convolutions to replace.
 
@@ -348,6 +366,8 @@ def _link_with_split_convolutions(saved_model_dir, folder, op_types):
   saved_model = loader_impl.parse_saved_model(saved_model_dir)
   changed = False
   for meta_graph in saved_model.meta_graphs:
+    if set(meta_graph.meta_info_def.tags) != set(tags):
+      continue
     graph_def = meta_graph.graph_def
     result = split_grouped_convolutions(graph_def, op_types)
     if result is not graph_def:
@@ -355,6 +375,10 @@ def _link_with_split_convolutions(saved_model_dir, folder, op_types):
       changed = True
   if not changed:
     return saved_model_dir
+  if not os.path.isdir(saved_model_dir):
+    raise ValueError(
+        "SavedModel '{}' has grouped convolutions, so it has to be in a local "
+        "folder to be converted.".format(saved_model_dir))
   for name in os.listdir(saved_model_dir):
     # The fingerprint is that of the other SavedModel.
     if not name.startswith(("saved_model.", "fingerprint.")):
@@ -387,7 +411,8 @@ def before_conversion(*op_types):
           new_flags = type(model_flags)()
           new_flags.CopyFrom(model_flags)
           new_flags.saved_model_dir = _link_with_split_convolutions(
-              model_flags.saved_model_dir, folder, op_types)
+              model_flags.saved_model_dir, model_flags.saved_model_tags,
+              folder, op_types)
           return convert(new_flags, conversion_flags, input_data_str,
                          debug_info_str)
       if not model_flags.use_hlo_import:
