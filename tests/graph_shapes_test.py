@@ -114,6 +114,46 @@ class GraphShapesTest(parameterized.TestCase):
             with self.subTest(filter_sizes=sizes), self.assertRaisesRegex(ValueError, message):
                 filter_gradient(rank, shape, sizes, grad)
 
+    @parameterized.parameters("NHWC", "NCHW")
+    def test_sizes_of_the_image_alone(self, data_format):
+        """Which newer releases take."""
+        last = data_format == "NHWC"
+        grad, whole = ([2, 5, 6, 8], [2, 5, 6, 4]) if last else ([2, 8, 5, 6], [2, 4, 5, 6])
+        kernel = [3, 3, 4, 8]
+
+        def gradient(sizes):
+            return input_gradient(2, sizes, kernel, grad, data_format=data_format)
+
+        if tf.version.GRAPH_DEF_VERSION < 2474:
+            with self.assertRaisesRegex(ValueError, "input_sizes must have rank 4"):
+                gradient([5, 6])
+            return
+        self.assertEqual(gradient([5, 6]).shape, whole)
+        unknown = tf.compat.v1.placeholder(tf.int32, [2])
+        random = np.random.RandomState(0)
+        w, dy = random.randn(*kernel), random.randn(*grad)
+        with tf.compat.v1.Session() as session:
+            results = [
+                session.run(result, feed)
+                for result, feed in (
+                    (self._computed([5, 6], w, dy, data_format), {}),
+                    (self._computed(whole, w, dy, data_format), {}),
+                    (self._computed(unknown, w, dy, data_format), {unknown: [5, 6]}),
+                )
+            ]
+        for result in results:
+            np.testing.assert_allclose(result, results[0], rtol=1e-4, atol=1e-4)
+
+    def _computed(self, sizes, w, dy, data_format):
+        return ops.Conv2DBackpropInput(
+            input_sizes=sizes,
+            filter=tf.constant(w, tf.float32),
+            out_backprop=tf.constant(dy, tf.float32),
+            strides=[1] * 4,
+            padding="SAME",
+            data_format=data_format,
+        )
+
     def test_what_is_not_known_is_left_to_the_kernels(self):
         x = tf.compat.v1.placeholder(tf.float32)
         w = tf.compat.v1.placeholder(tf.float32)

@@ -176,20 +176,20 @@ def patch_keras():
     try:
         for module, source, patched in plans:
             _change_module(module, source, patched)
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+            from keras.src.backend.tensorflow import nn
+
+            if not nn._has_general_cpu_kernel("Conv2D", tf.float32):
+                warnings.warn(
+                    "TensorFlow %s runs without the CPU kernels of grouped convolution, so Keras "
+                    "goes on compiling it with XLA: is this package installed where TensorFlow "
+                    "is, and made for this release?" % tf.__version__,
+                    stacklevel=2,
+                )
     except BaseException:
         unpatch_keras()
         raise
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-        from keras.src.backend.tensorflow import nn
-
-        if not nn._has_general_cpu_kernel("Conv2D", tf.float32):
-            warnings.warn(
-                "TensorFlow %s runs without the CPU kernels of grouped convolution, so Keras "
-                "goes on compiling it with XLA: is this package installed where TensorFlow "
-                "is, and made for this release?" % tf.__version__,
-                stacklevel=2,
-            )
     return True
 
 
