@@ -54,7 +54,7 @@ TURNS = 5
 SLOW = 0.5
 # A peer that needs so many times as long as the fastest gets no further turn in
 # that row; is not asked for other batches and threads of that layer and pass; nor
-# for the network's other layers. XLA may need 20 seconds a call.
+# for the network's other layers. XLA may need minutes a call.
 HOPELESS = 10
 HOPELESS_FOR_LAYER = 30
 HOPELESS_FOR_NETWORK = 100

@@ -43,15 +43,15 @@ def release_of(archive):
     if version and metadata["Name"] == "keras":
         return {"KERAS": version.group(1)}, "wheel"
     if version and metadata["Name"] == "tensorflow_grouped_convolution":
-        choice = {"DIST": "", "TF": version.group(1), "PYTHON_VERSION": ""}
-        return dict(choice, KERAS=""), "plugin"
+        # Of any distribution and CPython of the release.
+        return {"KERAS": "", "DIST": "", "TF": version.group(1), "PYTHON_VERSION": ""}, "plugin"
     if version and python:
-        choice = {
+        return {
+            "KERAS": "",
             "DIST": metadata["Name"].replace("_", "-"),
             "TF": version.group(1),
             "PYTHON_VERSION": ".".join(python.groups()),
-        }
-        return dict(choice, KERAS=""), "wheel"
+        }, "wheel"
     raise Error(
         "not a wheel that was rebuilt: it says Version %s, Tag %s"
         % (metadata["Version"], wheel["Tag"])

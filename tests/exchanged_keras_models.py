@@ -62,7 +62,7 @@ def make_model(name):
 
 
 def run(name, function):
-    """Returns what a model computes or, if it cannot, the error."""
+    """Returns what a model computes of an input for the model of that name."""
     shape = (2,) + (9,) * MODELS[name][0] + (4,)
     x = tf.constant(np.random.RandomState(1).standard_normal(shape), tf.float32)
     return function(x).numpy()

@@ -81,6 +81,14 @@ class DifferencesTest(absltest.TestCase):
         for empty in ("--remote_cache= ", "--remote_executor= ", "--disk_cache= "):
             self.assertIn(empty, build)
 
+    def test_plugin_is_compared_with_a_plugin(self):
+        metadata = "Name: tensorflow_grouped_convolution\nVersion: %(TF)s+groups.1\n" % CHOICE
+        for path in self.given, self.built.with_name("plugin.whl"):
+            self.write(path, **{"x.dist-info/METADATA": metadata})
+        status, printed = self.reproduce(self.given)
+        self.assertEqual(status, 0, printed)
+        self.assertIn("identical: ", printed)
+
     def test_names_entries_that_differ(self):
         self.write(self.given, **{"tensorflow/a.py": "b", "tensorflow/b.py": "b"})
         self.assert_differs(

@@ -22,9 +22,10 @@ limitations under the License.
 //   InputGradient   output's grad  filter, flipped  input's gradient
 //   FilterGradient  input          output's grad    filter's gradient
 //
-// x and w are copied to scratch first, rows of x with zeros for padding. The
-// tensors that have a pixel for each position of the filter are called "out"
-// here: the sum's, or in FilterGradient w's. Channels are counted per group.
+// x and w are copied to scratch first, rows of x with zeros for padding, unless
+// they lie in the tensor as they would there. The tensors that have a pixel for
+// each position of the filter are called "out" here: the sum's, or in
+// FilterGradient w's. Channels are counted per group.
 
 #ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_TILING_H_
 #define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_TILING_H_
