@@ -62,7 +62,8 @@ struct Product {
 //   w[p][w_offset + k * w_depth + o * lanes]
 // for i < rows and o < vectors, where all are vectors, x's with its groups'
 // values over and over. All steps are in elements. Sums go over p, then k, in
-// ascending order, so do not depend on how rows and vectors were cut into tiles.
+// ascending order, so do not depend on how rows and vectors were cut into
+// tiles.
 template <typename S>
 struct Tile {
   const Product<S>* products;
