@@ -163,6 +163,56 @@ class ExportTest(parameterized.TestCase):
         converter = lite.from_concrete_functions([convolve.get_concrete_function()])
         self.check(converter, convolve(x, filters).numpy(), x, filters)
 
+    def test_only_signatures_that_are_converted_count(self):
+        x, filters = random((1, 7, 7, 4)), random((3, 3, 2, 4)) / 9
+
+        @tf.function
+        def transposed(x, sizes):
+            return tf.nn.conv2d_transpose(x, filters, sizes, 1, name="transposed")
+
+        module = tf.Module()
+        module.known = tf.function(
+            lambda x: transposed(x, [1, 7, 7, 4]), input_signature=[tf.TensorSpec(x.shape)]
+        )
+        module.unknown = tf.function(
+            lambda x, sizes: transposed(x, sizes),
+            input_signature=[tf.TensorSpec(x.shape), tf.TensorSpec([4], tf.int32)],
+        )
+        signatures = {name: getattr(module, name) for name in ("known", "unknown")}
+        tf.saved_model.save(module, self.folder, signatures)
+        converter = lite.from_saved_model(self.folder, signature_keys=["known"])
+        ops = self.check(converter, module.known(x).numpy(), x)
+        self.assertEqual(ops.count("TRANSPOSE_CONV"), 2)
+        for names in ["unknown"], ["known", "unknown"], None:
+            converter = lite.from_saved_model(self.folder, signature_keys=names)
+            with self.assertRaisesRegex(ValueError, "'transposed' cannot be converted: whether"):
+                converter.convert()
+
+    @parameterized.parameters("function", "saved_model")
+    def test_names_that_are_taken(self, way):
+        x, filters = random((1, 7, 7, 4)), random((3, 3, 2, 4)) / 9
+        names = "axis", "split", "filters_0", "begin_1", "group_0", "group_1", "group_1_1"
+
+        @tf.function(input_signature=[tf.TensorSpec(x.shape)])
+        def convolve(x):
+            y = tf.nn.conv2d_transpose(x, filters, [1, 7, 7, 4], 1, name="layer")
+            for i, name in enumerate(names):
+                y += tf.cos(x + i, name="layer/" + name)
+            return y
+
+        function = convolve.get_concrete_function()
+        nodes = {node.name for node in function.graph.as_graph_def().node}
+        self.assertContainsSubset(["layer/" + name for name in names], nodes)
+        if way == "function":
+            converter = lite.from_concrete_functions([function])
+        else:
+            module = tf.Module()
+            module.convolve = convolve
+            tf.saved_model.save(module, self.folder, convolve)
+            converter = lite.from_saved_model(self.folder)
+        ops = self.check(converter, convolve(x).numpy(), x)
+        self.assertEqual(ops.count("TRANSPOSE_CONV"), 2)
+
     def test_refuses_unknown_channels_by_name(self):
         filters = random((3, 3, 2, 4))
 

@@ -33,6 +33,7 @@ from tensorflow.python.eager import def_function
 from tensorflow.python.framework import constant_op
 from tensorflow.python.framework import dtypes
 from tensorflow.python.framework import function
+from tensorflow.python.framework import importer
 from tensorflow.python.framework import ops
 from tensorflow.python.framework import tensor_spec
 from tensorflow.python.framework import test_util
@@ -70,9 +71,11 @@ def make_unknown(graph_def, name):
       node.op = 'UnknownToTensorFlow'
 
 
-def split(graph_def):
+def split(graph_def, *outputs):
+  """Splits what outputs depend on, all nodes if none are named."""
   return split_grouped_convolutions.split_grouped_convolutions(
-      graph_def, ['Conv2D', 'Conv2DBackpropInput'])
+      graph_def, ['Conv2D', 'Conv2DBackpropInput'],
+      outputs or [node.name for node in graph_def.node])
 
 
 def interpret(model_content, inputs):
@@ -249,6 +252,8 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
   def test_behind_unknown_op(self):
     graph_def, _ = self._transposed(random_array((1, 7, 7, 6)))
     make_unknown(graph_def, 'between')
+    # Has the name that what comes from the unknown op would have.
+    graph_def.node.add(name='outputs/unknown_2', op='NoOp')
     result = split(graph_def)
     nodes = {node.name: node for node in result.node}
     self.assertEqual(nodes['between'].op, 'UnknownToTensorFlow')
@@ -263,6 +268,45 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
         'unknown, because its output has unknown channels and its filters '
         'have 2'):
       split(graph_def)
+
+  def test_leaves_alone_what_is_not_converted(self):
+    graph_def, _ = self._transposed(random_array((1, 7, 7, 6)))
+    make_unknown(graph_def, 'sizes')
+    self.assertIs(split(graph_def, 'between'), graph_def)
+    graph_def.node.add(name='after', op='NoOp', input=['^outputs'])
+    with self.assertRaisesRegex(ValueError, "'outputs' cannot be converted"):
+      split(graph_def, 'after')
+
+  def test_leaves_alone_functions_that_are_not_called(self):
+
+    @function.Defun(dtypes.float32, dtypes.int32)
+    def transposed(x, sizes):
+      return nn_ops.conv2d_backprop_input(
+          sizes, random_array((3, 3, 2, 6)), x, [1, 1, 1, 1], 'SAME')
+
+    @function.Defun(dtypes.float32, dtypes.int32)
+    def calls(x, sizes):
+      return transposed(x, sizes)
+
+    with ops.Graph().as_default() as graph:
+      x = array_ops.placeholder(dtypes.float32, [1, 7, 7, 6], name='x')
+      calls(x, array_ops.placeholder(dtypes.int32, [4]), name='call')
+      array_ops.identity(x, name='other')
+    graph_def = graph.as_graph_def()
+    self.assertIs(split(graph_def, 'other'), graph_def)
+    with self.assertRaisesRegex(ValueError, 'whether it is grouped is unknown'):
+      split(graph_def, 'call')
+
+  def test_names_that_are_taken(self):
+    x = random_array((1, 7, 7, 6))
+    graph_def, expected = self._transposed(x)
+    taken = {node.name for node in graph_def.node}
+    for node in split(graph_def).node:
+      if node.name not in taken:
+        graph_def.node.add(name=node.name, op='NoOp')
+    with ops.Graph().as_default(), session.Session() as sess:
+      importer.import_graph_def(split(graph_def), name='')
+      self.assertAllClose(sess.run('outputs:0', {'inputs:0': x}), expected)
 
   def test_leaves_other_graphs_alone(self):
     with ops.Graph().as_default() as graph:

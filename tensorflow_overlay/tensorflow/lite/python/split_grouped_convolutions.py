@@ -88,7 +88,35 @@ def _input_types(node, op_def):
   return types
 
 
-def _importable_graph_def(graph_def, input_shapes):
+def _reached_nodes(graph_def, outputs):
+  """Returns the NodeDefs that outputs of a graph depend on.
+
+  Args:
+    graph_def: The GraphDef.
+    outputs: The names of the outputs, or of their nodes.
+  """
+  nodes = {node.name: node for node in graph_def.node}
+  reached = set()
+  names = list(outputs)
+  while names:
+    name = names.pop().lstrip("^").split(":")[0]
+    if name in nodes and name not in reached:
+      reached.add(name)
+      names.extend(nodes[name].input)
+  return [node for node in graph_def.node if node.name in reached]
+
+
+def _unique(name, names):
+  """Returns a name that is not among `names`, and adds it to them."""
+  unique = name
+  for i in itertools.count(1):
+    if unique not in names:
+      names.add(unique)
+      return unique
+    unique = "{}_{}".format(name, i)
+
+
+def _importable_graph_def(graph_def, outputs, input_shapes):
   """Makes a graph that TensorFlow can import, to find out about another.
 
   What comes from an op that TensorFlow does not know, such as a custom op,
@@ -97,19 +125,22 @@ def _importable_graph_def(graph_def, input_shapes):
 
   Args:
     graph_def: The GraphDef to make it from.
+    outputs: The names of its outputs: of what these depend on.
     input_shapes: The shapes of the graph's inputs, by name.
 
   Returns:
     A GraphDef, whose nodes have the names that they have in `graph_def`.
   """
+  nodes = _reached_nodes(graph_def, outputs)
+  names = {node.name for node in nodes}
   signatures = {f.signature.name: f.signature
                 for f in graph_def.library.function}
   op_defs = {node.name: signatures.get(node.op) or op_def_registry.get(node.op)
-             for node in graph_def.node}
+             for node in nodes}
   result = graph_pb2.GraphDef()
   result.CopyFrom(graph_def)
   del result.node[:]
-  for node in graph_def.node:
+  for node in nodes:
     op_def = op_defs[node.name]
     if op_def is None:
       continue
@@ -118,7 +149,8 @@ def _importable_graph_def(graph_def, input_shapes):
       producer = name.split(":")[0]
       if producer in op_defs and op_defs[producer] is None:
         placeholder = result.node.add(
-            name="{}/unknown_{}".format(node.name, i), op="Placeholder")
+            name=_unique("{}/unknown_{}".format(node.name, i), names),
+            op="Placeholder")
         placeholder.attr["dtype"].type = dtype
         inputs[i] = placeholder.name
     new_node = result.node.add()
@@ -186,16 +218,20 @@ def _called_functions(graph, library, visited):
         yield called
 
 
-def _add_split_convolution(nodes, node, op, groups, output_format):
+def _add_split_convolution(nodes, names, node, op, groups, output_format):
   """Adds nodes that compute a grouped convolution group by group.
 
   Args:
     nodes: The NodeDefs to add to.
+    names: The names of all nodes there, to add to.
     node: The NodeDef of the convolution.
     op: See `_split`.
     groups: The number of its groups.
     output_format: See `_split`.
   """
+
+  def new_name(name):
+    return _unique(node.name + "/" + name, names)
 
   def add_node(name, op, inputs, **types):
     new_node = nodes.add(name=name, op=op, input=inputs)
@@ -208,7 +244,7 @@ def _add_split_convolution(nodes, node, op, groups, output_format):
 
   def add_const(name, value):
     tensor = tensor_util.make_tensor_proto(value)
-    const = add_node(node.name + "/" + name, "Const", [], dtype=tensor.dtype)
+    const = add_node(new_name(name), "Const", [], dtype=tensor.dtype)
     const.attr["value"].tensor.CopyFrom(tensor)
     return output(const)
 
@@ -231,7 +267,7 @@ def _add_split_convolution(nodes, node, op, groups, output_format):
     # converters depend, sees through these ops but not through arithmetic.
     sizes_type = op.inputs[0].dtype
     spatial = add_node(
-        node.name + "/spatial_sizes", "StridedSlice",
+        new_name("spatial_sizes"), "StridedSlice",
         [inputs[0]] + [add_const(name, np.int32([value]))
                        for name, value in
                        (("begin", 0), ("end", rank - 1), ("strides", 1))],
@@ -240,14 +276,14 @@ def _add_split_convolution(nodes, node, op, groups, output_format):
         "channels", np.array([tensor_shape.dimension_value(filter_shape[-2])],
                              sizes_type.as_numpy_dtype))
     sizes = add_node(
-        node.name + "/sizes", "ConcatV2",
+        new_name("sizes"), "ConcatV2",
         [output(spatial), channels, add_const("sizes_axis", np.int32(0))],
         T=sizes_type.as_datatype_enum, Tidx=int32)
     sizes.attr["N"].i = 2
     inputs[0] = output(sizes)
 
   axis = add_const("axis", np.int32(rank - 1))
-  split = add_node(node.name + "/split", "Split",
+  split = add_node(new_name("split"), "Split",
                    [axis, inputs[data_index]] + control_inputs, T=dtype)
   split.attr["num_split"].i = groups
   # Of constant filters, all converters compute slices by themselves. What Split
@@ -258,7 +294,7 @@ def _add_split_convolution(nodes, node, op, groups, output_format):
   outputs = []
   for i in range(groups):
     group_filters = add_node(
-        "{}/filters_{}".format(node.name, i), "Slice",
+        new_name("filters_{}".format(i)), "Slice",
         [filters,
          add_const("begin_{}".format(i),
                    np.int32([0] * (rank - 1) + [i * filters_a_group])),
@@ -266,7 +302,7 @@ def _add_split_convolution(nodes, node, op, groups, output_format):
         T=dtype, Index=int32)
     conv = nodes.add()
     conv.CopyFrom(node)
-    conv.name = "{}/group_{}".format(node.name, i)
+    conv.name = new_name("group_{}".format(i))
     # The shapes of the whole.
     conv.attr.pop("_output_shapes", None)
     inputs[data_index] = output(split, i)
@@ -290,26 +326,29 @@ def _split(nodes, new_nodes, ops_and_groups, output_format):
       node and its number.
   """
   del new_nodes[:]
+  names = {node.name for node in nodes}
   for node in nodes:
     op, groups = ops_and_groups.get(node.name, (None, 1))
     if groups == 1:
       new_nodes.add().CopyFrom(node)
     else:
-      _add_split_convolution(new_nodes, node, op, groups, output_format)
+      _add_split_convolution(new_nodes, names, node, op, groups, output_format)
 
 
-def split_grouped_convolutions(graph_def, op_types, input_shapes=None):
+def split_grouped_convolutions(graph_def, op_types, outputs, input_shapes=None):
   """Replaces grouped convolutions in a GraphDef and in the functions it calls.
 
   Args:
     graph_def: The GraphDef that is to be converted.
     op_types: The types of the convolutions to replace.
+    outputs: The names of the outputs that are to be converted. What they do not
+      depend on stays as it is.
     input_shapes: The shapes that its inputs are to have, by name, where it does
       not say so itself.
 
   Returns:
     A GraphDef that has one convolution for every group instead, or `graph_def`
-    itself if it has no grouped convolutions.
+    itself if there is nothing to replace.
 
   Raises:
     ValueError: If it is unknown whether a transposed convolution is grouped, or
@@ -320,7 +359,7 @@ def split_grouped_convolutions(graph_def, op_types, input_shapes=None):
     return graph_def
   with ops.Graph().as_default() as graph:
     importer.import_graph_def(
-        _importable_graph_def(graph_def, input_shapes or {}), name="")
+        _importable_graph_def(graph_def, outputs, input_shapes or {}), name="")
 
   # By the name of a function, by the name of each convolution in it: that as an
   # op, and the number of its groups. The graph itself has no name.
@@ -350,12 +389,24 @@ def split_grouped_convolutions(graph_def, op_types, input_shapes=None):
   return result
 
 
-def _link_with_split_convolutions(saved_model_dir, tags, folder, op_types):
+def _tensor_names(tensor_info):
+  """Returns the names that a TensorInfo has, those that it lacks as ''."""
+  sparse = tensor_info.coo_sparse
+  names = [tensor_info.name, sparse.values_tensor_name,
+           sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
+  for component in tensor_info.composite_tensor.components:
+    names.extend(_tensor_names(component))
+  return names
+
+
+def _link_with_split_convolutions(saved_model_dir, tags, signatures, folder,
+                                  op_types):
   """Makes a SavedModel that has no grouped convolutions of another.
 
   Args:
     saved_model_dir: The folder of the SavedModel, which is not changed.
     tags: The tags of the graph in it that is to be converted.
+    signatures: The names of its signatures that are to be, all if empty.
     folder: The folder to put the other in, with links to its variables.
     op_types: The types of the convolutions to replace.
 
@@ -369,7 +420,12 @@ def _link_with_split_convolutions(saved_model_dir, tags, folder, op_types):
     if set(meta_graph.meta_info_def.tags) != set(tags):
       continue
     graph_def = meta_graph.graph_def
-    result = split_grouped_convolutions(graph_def, op_types)
+    outputs = [tensor_name
+               for name, signature in meta_graph.signature_def.items()
+               if not signatures or name in signatures
+               for tensor_info in signature.outputs.values()
+               for tensor_name in _tensor_names(tensor_info)]
+    result = split_grouped_convolutions(graph_def, op_types, outputs)
     if result is not graph_def:
       graph_def.CopyFrom(result)
       changed = True
@@ -412,7 +468,7 @@ def before_conversion(*op_types):
           new_flags.CopyFrom(model_flags)
           new_flags.saved_model_dir = _link_with_split_convolutions(
               model_flags.saved_model_dir, model_flags.saved_model_tags,
-              folder, op_types)
+              model_flags.saved_model_exported_names, folder, op_types)
           return convert(new_flags, conversion_flags, input_data_str,
                          debug_info_str)
       if not model_flags.use_hlo_import:
@@ -422,6 +478,8 @@ def before_conversion(*op_types):
             for array in model_flags.input_arrays}
         input_data_str = split_grouped_convolutions(
             graph_pb2.GraphDef.FromString(input_data_str), op_types,
+            itertools.chain(model_flags.output_arrays,
+                            model_flags.control_output_arrays),
             shapes).SerializeToString()
       return convert(model_flags, conversion_flags, input_data_str,
                      debug_info_str)
