@@ -1,7 +1,9 @@
 """Tests of the plugin with an official Keras, which its module patches as it runs."""
 
 import inspect
+import itertools
 import os
+import re
 import sys
 import tempfile
 import zipfile
@@ -22,6 +24,7 @@ sys.path.append(FOLDER.name)
 tf.load_library(os.path.join(FOLDER.name, "tensorflow-plugins"))
 from tensorflow_grouped_convolution import keras_patches  # noqa: E402
 
+RELEASE = keras.__version__
 X = np.random.RandomState(0).standard_normal((2, 9, 9, 8)).astype(np.float32)
 
 
@@ -37,6 +40,26 @@ def train(layer):
     for weight, gradient in zip(layer.weights, tape.gradient(loss, layer.weights)):
         weight.assign(weight - 0.01 * gradient)
     return tf.reduce_mean(layer(X) ** 2) - loss
+
+
+def state_of_keras():
+    """Returns all that the modules which patches change define."""
+    state = {}
+
+    def note(owner, prefix):
+        for name, value in vars(owner).items():
+            state[prefix + name] = value
+            if inspect.isfunction(value):
+                value = inspect.unwrap(value)
+                for attribute in "__code__", "__defaults__", "__kwdefaults__", "__doc__":
+                    state[prefix + name + attribute] = getattr(value, attribute)
+            elif inspect.isclass(value) and value.__module__ == owner.__name__:
+                note(value, "%s%s." % (prefix, name))
+
+    for name in keras_patches._changes(keras_patches.PATCH.read_text()):
+        if name in sys.modules:  # Not of another backend.
+            note(sys.modules[name], name + ":")
+    return state
 
 
 class RunTimeTest(absltest.TestCase):
@@ -128,9 +151,64 @@ class RunTimeTest(absltest.TestCase):
         text = keras_patches.PATCH.read_text()
         self.addCleanup(keras_patches.PATCH.write_text, text)
         keras_patches.PATCH.write_text(text.replace("\n-", "\n-# Not there: "))
-        with self.assertRaisesRegex(RuntimeError, "Keras 3.* is not the release"):
-            keras_patches.patch_keras()
+        message = "for Keras %s, and Keras 3.0.0 is not that .*: its keras.* differs" % RELEASE
+        with mock.patch.object(keras, "__version__", "3.0.0"):
+            with self.assertRaisesRegex(RuntimeError, message):
+                keras_patches.patch_keras()
         self.assertTrue(compiled_by_xla(keras.layers.Conv2D(8, 3, groups=4)))
+
+    def test_a_keras_without_such_modules_is_refused(self):
+        names = list(keras_patches._changes(keras_patches.PATCH.read_text()))
+        own = [name for name in names if re.match("keras.src.(layers|backend.common)", name)]
+        self.assertGreater(len(own), 1)
+        for name in own:
+            message = "for Keras %s, and Keras 2.15.0 .*: its %s is missing" % (RELEASE, name)
+            with self.subTest(name), mock.patch.dict(sys.modules, {name: None}):
+                with mock.patch.object(keras, "__version__", "2.15.0"):
+                    with self.assertRaisesRegex(RuntimeError, message):
+                        keras_patches.patch_keras()
+        self.assertTrue(keras_patches.patch_keras())
+
+    def test_patches_that_fail_midway_leave_nothing(self):
+        text = keras_patches.PATCH.read_text()
+        self.addCleanup(keras_patches.PATCH.write_text, text)
+        before = state_of_keras()
+        added = "\n+def convert_grouped_conv_transpose_kernel("
+        self.assertIn(added, text)
+        for line, error in (
+            # Binds the one name before it misses the other.
+            ("from os import path, not_there", ImportError),
+            ("constant = 1", NotImplementedError),
+        ):
+            with self.subTest(line):
+                keras_patches.PATCH.write_text(text.replace(added, "\n+" + line + added))
+                with self.assertRaises(error):
+                    keras_patches.patch_keras()
+                self.assertEqual(state_of_keras(), before)
+        keras_patches.PATCH.write_text(text)
+
+        restorer = keras_patches._restorer
+
+        def failing_restorer(count):
+            calls = itertools.count()
+
+            def fail(owner, name):
+                if next(calls) == count:
+                    raise KeyboardInterrupt
+                return restorer(owner, name)
+
+            return fail
+
+        for count in 0, 5, 20, 50:
+            with mock.patch.object(keras_patches, "_restorer", failing_restorer(count)):
+                with self.assertRaises(KeyboardInterrupt):
+                    keras_patches.patch_keras()
+            self.assertEqual(state_of_keras(), before)
+
+        self.assertTrue(keras_patches.patch_keras())
+        self.assertNotEqual(state_of_keras(), before)
+        keras_patches.unpatch_keras()
+        self.assertEqual(state_of_keras(), before)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ _undo = []
 
 
 class _PatchError(Exception):
-    """A source that is not what the patches were made for."""
+    """What there is of Keras is not what the patches were made for."""
 
 
 def _changes(patch):
@@ -48,7 +48,7 @@ def _patched(source, patches):
             after = [line[1:] for line in changed if line[0] != "-"]
             place = slice(int(start) - 1, int(start) - 1 + len(before))
             if lines[place] != before:
-                raise _PatchError
+                raise _PatchError("differs")
             lines[place] = after
         source = "\n".join(lines) + "\n"
     return source
@@ -71,7 +71,7 @@ def _restorer(owner, name):
     """Returns what gives an attribute the value back that it has now, if any."""
     if hasattr(owner, name):
         return functools.partial(setattr, owner, name, getattr(owner, name))
-    return functools.partial(delattr, owner, name)
+    return functools.partial(vars(owner).pop, name, None)
 
 
 def _set(owner, name, value):
@@ -122,14 +122,46 @@ def _change_module(module, source, patched):
             names = [node.name] if isinstance(node, ast.FunctionDef) else []
             names += [alias.asname or alias.name for alias in getattr(node, "names", [])]
             code = compile(ast.Module([node], []), _source_name(module), "exec")
-            restorers = [_restorer(module, new) for new in names]
+            _undo.extend(_restorer(module, new) for new in names)
             exec(code, vars(module))
-            _undo.extend(restorers)
         elif isinstance(node, ast.Expr) and "." in name:
             # A class's documentation.
             _set(getattr(module, name.partition(".")[0]), "__doc__", node.value.value)
         else:
             raise NotImplementedError("%s of %s cannot be changed" % (name, module.__name__))
+
+
+def _import(name):
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise _PatchError("is missing") from None
+
+
+def _plans(keras):
+    """Returns each module to change with its source and the patched one; none if it has them."""
+    patch = PATCH.read_text(encoding="utf-8")
+    plans = []
+    name = "keras.src.backend.common.backend_utils"
+    try:
+        # The function that the patches add for all backends; a later Keras, which may
+        # have such groups of its own, is another release.
+        if hasattr(_import(name), "convert_grouped_conv_transpose_kernel"):
+            return plans
+        for name, patches in _changes(patch).items():
+            backend = re.match(r"keras\.src\.backend\.(\w+)\.", name)
+            if backend and backend.group(1) not in ("common", keras.backend.backend()):
+                continue  # Of another backend, which may not even be installed.
+            module = _import(name)
+            source = pathlib.Path(module.__file__).read_text(encoding="utf-8")
+            plans.append((module, source, _patched(source, patches)))
+    except _PatchError as error:
+        release = re.search(r"(?m)^\S*patches/keras-([^/]+)/", patch).group(1)
+        raise RuntimeError(
+            "the patches are for Keras %s, and Keras %s is not that release: its %s %s"
+            % (release, keras.__version__, name, error)
+        ) from None
+    return plans
 
 
 def patch_keras():
@@ -153,26 +185,10 @@ def patch_keras():
 
     """
     import keras
-    from keras.src.backend.common import backend_utils
 
-    # The function that the patches add for all backends; a later Keras, which may
-    # have such groups of its own, is another release.
-    if _undo or hasattr(backend_utils, "convert_grouped_conv_transpose_kernel"):
+    plans = [] if _undo else _plans(keras)
+    if not plans:
         return False
-    plans = []
-    for name, patches in _changes(PATCH.read_text(encoding="utf-8")).items():
-        backend = re.match(r"keras\.src\.backend\.(\w+)\.", name)
-        if backend and backend.group(1) not in ("common", keras.backend.backend()):
-            continue  # Of another backend, which may not even be installed.
-        module = importlib.import_module(name)
-        source = pathlib.Path(module.__file__).read_text(encoding="utf-8")
-        try:
-            plans.append((module, source, _patched(source, patches)))
-        except _PatchError:
-            raise RuntimeError(
-                "Keras %s is not the release that these patches are for: its %s differs"
-                % (keras.__version__, name)
-            ) from None
     try:
         for module, source, patched in plans:
             _change_module(module, source, patched)

@@ -389,16 +389,6 @@ def split_grouped_convolutions(graph_def, op_types, outputs, input_shapes=None):
   return result
 
 
-def _tensor_names(tensor_info):
-  """Returns the names that a TensorInfo has, those that it lacks as ''."""
-  sparse = tensor_info.coo_sparse
-  names = [tensor_info.name, sparse.values_tensor_name,
-           sparse.indices_tensor_name, sparse.dense_shape_tensor_name]
-  for component in tensor_info.composite_tensor.components:
-    names.extend(_tensor_names(component))
-  return names
-
-
 def _link_with_split_convolutions(saved_model_dir, tags, signatures, folder,
                                   op_types):
   """Makes a SavedModel that has no grouped convolutions of another.
@@ -420,11 +410,11 @@ def _link_with_split_convolutions(saved_model_dir, tags, signatures, folder,
     if set(meta_graph.meta_info_def.tags) != set(tags):
       continue
     graph_def = meta_graph.graph_def
-    outputs = [tensor_name
+    # Sparse and ragged outputs, which the converter refuses, have no such name.
+    outputs = [output.name
                for name, signature in meta_graph.signature_def.items()
                if not signatures or name in signatures
-               for tensor_info in signature.outputs.values()
-               for tensor_name in _tensor_names(tensor_info)]
+               for output in signature.outputs.values()]
     result = split_grouped_convolutions(graph_def, op_types, outputs)
     if result is not graph_def:
       graph_def.CopyFrom(result)
