@@ -19,7 +19,6 @@ from pack_wheel import (
     write_record,
 )
 
-NAME = "tensorflow_grouped_convolution"
 # Both have the same libraries. A wheel cannot require the one or the other, so
 # each is an extra.
 DISTRIBUTIONS = ("tensorflow-cpu", "tensorflow")
@@ -47,10 +46,11 @@ Tag: {tag}
 """
 
 
-def pack(release, local_version, python, platform, files, described, output):
+def pack(name, release, local_version, python, platform, files, described, output):
     """Writes the wheel to `output`.
 
     Args:
+      name: the wheel's name.
       release: version of TensorFlow that it is for.
       local_version: what follows the "+" in the wheel's own version.
       python: versions of Python that the official wheels are for.
@@ -64,21 +64,21 @@ def pack(release, local_version, python, platform, files, described, output):
 
     """
     version = "%s+%s" % (release, local_version)
-    stem = "%s-%s" % (NAME, version)
+    stem = "%s-%s" % (name, version)
     tag = "py3-none-" + platform
     extras = "".join(
-        'Provides-Extra: {0}\nRequires-Dist: {0}=={1}; extra == "{0}"\n'.format(name, release)
-        for name in DISTRIBUTIONS
+        'Provides-Extra: {0}\nRequires-Dist: {0}=={1}; extra == "{0}"\n'.format(other, release)
+        for other in DISTRIBUTIONS
     )
     texts = {
         "METADATA": METADATA.format(
-            name=NAME, version=version, release=release, python=python, extras=extras
+            name=name, version=version, release=release, python=python, extras=extras
         ),
         "WHEEL": WHEEL.format(tag=tag),
-        "top_level.txt": NAME + "\n",
+        "top_level.txt": name + "\n",
     }
-    contents = {"%s.dist-info/%s" % (stem, name): text.encode() for name, text in texts.items()}
-    sources = {"%s.dist-info/%s" % (stem, name): source for name, source in described.items()}
+    contents = {"%s.dist-info/%s" % (stem, file): text.encode() for file, text in texts.items()}
+    sources = {"%s.dist-info/%s" % (stem, file): source for file, source in described.items()}
     for path, source in dict(files, **sources).items():
         with open(source, "rb") as stream:
             contents[path] = stream.read()
@@ -95,8 +95,10 @@ def pack(release, local_version, python, platform, files, described, output):
 
 def main():
     parser = packer_arguments(__doc__)
-    parser.add_argument("--kernels", required=True, help="library of kernels")
-    parser.add_argument("--loader", required=True, help="library that loads the kernels")
+    parser.add_argument("--name", required=True, help="the wheel's, and of the package in it")
+    library = {"nargs": 2, "required": True, "metavar": ("PATH", "SOURCE")}
+    parser.add_argument("--kernels", help="path in the wheel, and library of kernels", **library)
+    parser.add_argument("--loader", help="likewise the library that loads the kernels", **library)
     parser.add_argument("--framework", required=True, help="official library that kernels need")
     parser.add_argument("--module", action="append", default=[], help="Python file")
     arguments = parser.parse_args()
@@ -107,23 +109,21 @@ def main():
         metadata = email.message_from_bytes(
             official.read("%s-%s.dist-info/METADATA" % (distribution, release))
         )
-    files = {
-        NAME + "/libtfkernel_grouped_conv.so": arguments.kernels,
-        "tensorflow-plugins/lib%s.so" % NAME: arguments.loader,
-    }
+    files = dict([arguments.kernels, arguments.loader])
     described = {"LICENSE": arguments.licence}
     if arguments.bill_of_materials:
-        described[bill_path(NAME)] = arguments.bill_of_materials
+        described[bill_path(arguments.name)] = arguments.bill_of_materials
     for module in arguments.module:
-        files["%s/%s" % (NAME, os.path.basename(module))] = module
+        files["%s/%s" % (arguments.name, os.path.basename(module))] = module
     # The kernels lie elsewhere, but what they need is loaded before them.
     libraries = {
-        "tensorflow/core/kernels/libtfkernel_grouped_conv.so": arguments.kernels,
+        "tensorflow/core/kernels/" + os.path.basename(arguments.kernels[0]): arguments.kernels[1],
         "tensorflow/libtensorflow_framework.so.2": arguments.framework,
-        "tensorflow/loader.so": arguments.loader,
+        "tensorflow/loader.so": arguments.loader[1],
     }
     platform = truest_platform(official_platform, libraries)
     name, report = pack(
+        arguments.name,
         release,
         arguments.local_version,
         metadata["Requires-Python"],

@@ -3,10 +3,18 @@
 load("//build_defs:sbom.bzl", "bill_of_materials")
 load("//build_defs:wheel.bzl", "PACK_ATTRS", "PACK_OUTPUTS", "pack")
 
+# The wheel's name, which is that of its Python package, in //plugin, too.
+_NAME = "tensorflow_grouped_convolution"
+
+# Where its libraries lie in it.
+_KERNELS = _NAME + "/libtfkernel_grouped_conv.so"
+_LOADER = "tensorflow-plugins/lib%s.so" % _NAME
+
 def _plugin_wheel_impl(ctx):
     arguments = ctx.actions.args()
-    arguments.add("--kernels", ctx.file.kernels)
-    arguments.add("--loader", ctx.file.loader)
+    arguments.add("--name", _NAME)
+    arguments.add_all("--kernels", [_KERNELS, ctx.file.kernels])
+    arguments.add_all("--loader", [_LOADER, ctx.file.loader])
     for module in ctx.files._modules:
         arguments.add("--module", module)
     return pack(
@@ -56,11 +64,14 @@ def plugin_wheel(name, version, copts, kernels, cyclonedx, **kwargs):
     native.cc_binary(
         name = loader,
         srcs = [Label("//plugin:loader")],
-        copts = copts + ["-DRELEASE=\\\"%s\\\"" % version],
+        copts = copts + [
+            "-DRELEASE=\\\"%s\\\"" % version,
+            "-DPACKAGE=\\\"%s\\\"" % _NAME,
+        ],
         linkopts = [
             # By the name of the file: all systems have it, and not all the other.
             "-Wl,--no-as-needed,-l:libdl.so.2,--as-needed",
-            "-Wl,-soname,libtensorflow_grouped_convolution.so",
+            "-Wl,-soname," + _LOADER.split("/")[-1],
             "-Wl,--no-undefined",
             "-Wl,-z,relro,-z,now",
             "-s",
@@ -69,11 +80,11 @@ def plugin_wheel(name, version, copts, kernels, cyclonedx, **kwargs):
     )
     bill_of_materials(
         name = name + "_bill_of_materials",
-        distribution = "tensorflow_grouped_convolution",
+        distribution = _NAME,
         files = [Label("//plugin:modules")],
         libraries = {
-            kernels: "tensorflow_grouped_convolution/libtfkernel_grouped_conv.so",
-            ":" + loader: "tensorflow-plugins/libtensorflow_grouped_convolution.so",
+            kernels: _KERNELS,
+            ":" + loader: _LOADER,
         },
         local_version = kwargs["local_version"],
         official = kwargs["official"],

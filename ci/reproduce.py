@@ -42,7 +42,7 @@ def release_of(archive):
     python = re.match(r"cp(\d)(\d+)-", wheel["Tag"] or "")
     if version and metadata["Name"] == "keras":
         return {"KERAS": version.group(1)}, "wheel"
-    if version and metadata["Name"] == "tensorflow_grouped_convolution":
+    if version and wheel["Generator"] == "pack_plugin":
         # Of any distribution and CPython of the release.
         return {"KERAS": "", "DIST": "", "TF": version.group(1), "PYTHON_VERSION": ""}, "plugin"
     if version and python:

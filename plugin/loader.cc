@@ -20,7 +20,7 @@ namespace {
 
 constexpr char kKernels[] = "libtfkernel_grouped_conv.so";
 constexpr char kKernelsFromHere[] =
-    "/../tensorflow_grouped_convolution/libtfkernel_grouped_conv.so";
+    "/../" PACKAGE "/libtfkernel_grouped_conv.so";
 
 // The library of that name, if the process has loaded it.
 void* Loaded(const char* name) { return dlopen(name, RTLD_LAZY | RTLD_NOLOAD); }
@@ -42,9 +42,7 @@ const char* RunningVersion() {
 }
 
 void Tell(const char* what, const char* detail) {
-  std::fprintf(stderr,
-               "tensorflow_grouped_convolution: kernels not loaded: %s%s\n",
-               what, detail);
+  std::fprintf(stderr, PACKAGE ": kernels not loaded: %s%s\n", what, detail);
 }
 
 __attribute__((constructor)) void LoadKernels() {

@@ -82,9 +82,12 @@ class DifferencesTest(absltest.TestCase):
             self.assertIn(empty, build)
 
     def test_plugin_is_compared_with_a_plugin(self):
-        metadata = "Name: tensorflow_grouped_convolution\nVersion: %(TF)s+groups.1\n" % CHOICE
+        entries = {
+            "x.dist-info/METADATA": "Name: x\nVersion: %(TF)s+groups.1\n" % CHOICE,
+            "x.dist-info/WHEEL": "Generator: pack_plugin\nTag: py3-none-any\n",
+        }
         for path in self.given, self.built.with_name("plugin.whl"):
-            self.write(path, **{"x.dist-info/METADATA": metadata})
+            self.write(path, **entries)
         status, printed = self.reproduce(self.given)
         self.assertEqual(status, 0, printed)
         self.assertIn("identical: ", printed)
