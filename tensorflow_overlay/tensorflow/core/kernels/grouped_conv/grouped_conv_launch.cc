@@ -18,12 +18,15 @@ limitations under the License.
 #include <algorithm>
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
+#include <thread>
 
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/device_base.h"
 #include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/lib/core/errors.h"
+#include "tensorflow/core/platform/blocking_counter.h"
 #include "tensorflow/core/util/padding.h"
 #include "tensorflow/core/util/tensor_format.h"
 #include "tensorflow/core/util/work_sharder.h"
@@ -36,6 +39,55 @@ using grouped_conv::ConvProblem;
 using grouped_conv::Layout;
 using grouped_conv::Result;
 
+// Tasks that threads share. Each takes the next one when it has done one, so a
+// thread that wakes up late has less to do, or nothing: none waits for it then.
+class SharedTasks {
+ public:
+  // `task` has to live until Wait returns, this until all threads have come.
+  SharedTasks(int64_t count, const std::function<void(int64_t)>& task)
+      : count_(count), task_(task), next_(0), done_(0) {}
+
+  bool AllTaken() const { return next_ >= count_; }
+
+  // Runs tasks until all are taken.
+  void Work() {
+    for (int64_t i; (i = next_++) < count_;) {
+      task_(i);
+      if (++done_ == count_) not_done_.DecrementCount();
+    }
+  }
+
+  // Waits until all are done. That is seldom longer than it would take to put
+  // this thread to sleep and to wake it up.
+  void Wait() {
+    for (int i = 0; i < kYields && done_ < count_; ++i) {
+      std::this_thread::yield();
+    }
+    not_done_.Wait();
+  }
+
+ private:
+  static constexpr int kYields = 200;  // Some 100 microseconds.
+
+  const int64_t count_;
+  const std::function<void(int64_t)>& task_;
+  std::atomic<int64_t> next_;
+  std::atomic<int64_t> done_;
+  BlockingCounter not_done_{1};
+};
+
+// Has `others` more threads work at the tasks, each of which wakes up some of
+// them, and works at them too.
+void WorkTogether(thread::ThreadPool* pool, int64_t others,
+                  const std::shared_ptr<SharedTasks>& tasks) {
+  while (others > 0 && !tasks->AllTaken()) {
+    const int64_t theirs = (others - 1) / 2;
+    pool->Schedule([=] { WorkTogether(pool, theirs, tasks); });
+    others -= 1 + theirs;
+  }
+  tasks->Work();
+}
+
 // Runs tasks on the threads of the device, until the step is cancelled.
 class PoolTaskRunner : public grouped_conv::TaskRunner {
  public:
@@ -43,19 +95,23 @@ class PoolTaskRunner : public grouped_conv::TaskRunner {
       : workers_(*context->device()->tensorflow_cpu_worker_threads()),
         cancellation_(context->cancellation_manager()) {}
 
-  int num_threads() const override { return workers_.num_threads; }
+  int num_threads() const override {
+    return std::min(workers_.num_threads, GetPerThreadMaxParallelism());
+  }
 
   void Run(int64_t count, int64_t cycles_per_task,
            const std::function<void(int64_t)>& task) override {
-    // Each thread takes the next task when it has done one. So the caller's
-    // starts at once, and one that wakes up late has less to do.
-    const int64_t threads = std::min<int64_t>(count, workers_.num_threads);
-    if (threads == 0) return;
-    std::atomic<int64_t> next(0);
-    Shard(workers_.num_threads, workers_.workers, threads,
-          cycles_per_task * count / threads, [&](int64, int64) {
-            for (int64_t i; (i = next++) < count && !IsCancelled();) task(i);
-          });
+    if (count == 0) return;
+    // What a thread should have to do at least, as Shard has it.
+    constexpr int64_t kMinCycles = 10000;
+    const int64_t threads = std::min<int64_t>(
+        {num_threads(), count, cycles_per_task * count / kMinCycles});
+    const std::function<void(int64_t)> unless_cancelled = [&](int64_t i) {
+      if (!IsCancelled()) task(i);
+    };
+    const auto tasks = std::make_shared<SharedTasks>(count, unless_cancelled);
+    WorkTogether(workers_.workers, threads - 1, tasks);
+    tasks->Wait();
   }
 
   bool IsCancelled() const {
