@@ -25,8 +25,10 @@ limitations under the License.
 namespace grouped_conv {
 namespace {
 
-// So many tasks a thread even out what they cost.
+// So many tasks a thread even out what they cost; more if they need no rows of
+// x of their neighbours'.
 constexpr int64_t kTasksPerThread = 4;
+constexpr int64_t kSeparateTasksPerThread = 8;
 
 template <typename T>
 struct Tensors {
@@ -72,7 +74,9 @@ void Correlation<T>::Divide(int num_threads) {
     this->slots *= spread;
   }
 
-  const int64_t most_tasks = kTasksPerThread * num_threads;
+  const int64_t most_tasks =
+      num_threads *
+      (this->g.filter_taps() == 1 ? kSeparateTasksPerThread : kTasksPerThread);
   this->units_per_set = 1;
   if (!waiting && this->parts == 1) {
     // Threads that share a set each pack its filter, which should cost little.

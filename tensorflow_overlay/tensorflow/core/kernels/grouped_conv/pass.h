@@ -63,7 +63,7 @@ struct Pass {
         out_channels(backward ? g.input_channels_per_group()
                               : g.output_channels_per_group()),
         form(kernels.lanes, sizeof(S), g.groups, x_channels, out_channels,
-             best_vectors),
+             best_vectors, MayBeInPlace()),
         x_steps(TensorSteps(g, x_channels,
                             backward ? g.output_pixels() : g.input_pixels())),
         out_steps(TensorSteps(g, out_channels,
@@ -138,6 +138,11 @@ struct Pass {
         (g.input_size() + g.output_size()) * static_cast<int64_t>(sizeof(T)) >
             kPrefetchBytes &&
         TaskCycles(1) > x_bytes * 2 / 5;
+  }
+  // Whether rows of x can lie in the tensor as they would in scratch.
+  bool MayBeInPlace() const {
+    return std::is_same<T, S>::value && g.layout == Layout::kChannelsLast &&
+           g.filter_taps() == 1 && x_channels > 0;
   }
   // Whether rows of x are read where they lie: as in scratch, but for what is
   // between pixels, which products over several taps would read.

@@ -29,7 +29,8 @@ Steps TensorSteps(const ConvGeometry& geometry, int64_t channels,
 }
 
 Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
-           int64_t x_channels, int64_t vector_channels, int64_t best_vectors)
+           int64_t x_channels, int64_t vector_channels, int64_t best_vectors,
+           bool in_place)
     : lanes(lanes), groups(groups), log_groups(0), channels_per_vector(lanes) {
   int64_t fewest = -1;
   for (int log = 0; lanes >> log > 0; ++log) {
@@ -41,7 +42,9 @@ Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
     };
     if (!fits(x_channels) || !fits(vector_channels)) continue;
     const int64_t vectors = CeilDiv(vector_channels, together);
-    const int64_t all_vectors = vectors * CeilDiv(groups, int64_t{1} << log);
+    const int64_t cost = in_place && log > 0 ? 5 : 4;
+    const int64_t all_vectors =
+        vectors * CeilDiv(groups, int64_t{1} << log) * cost;
     if (fewest < 0 || all_vectors < fewest ||
         (all_vectors == fewest && vectors == best_vectors)) {
       fewest = all_vectors;
