@@ -29,6 +29,9 @@ namespace {
 // depend on the number of threads, so that sums do not either.
 constexpr int64_t kTasks = 16;
 
+// What a chunk that is halved for more tasks has more of.
+constexpr int64_t kFewestChannels = 32;
+
 // Bytes of the sums of units that share rows.
 constexpr int64_t kSharedSumBytes = 1 << 18;
 // So many positions of out are summed before sums go back to memory, or fewer
@@ -109,8 +112,19 @@ struct FilterGradientPass : Pass<T> {
 
 template <typename T>
 void FilterGradientPass<T>::Divide() {
-  const int64_t position_bytes = this->part_size() * sizeof(S);
   const ConvGeometry& g = this->g;
+  // Slices are worth their sums' memory traffic where that of the tensors is
+  // much more. Where it is less, there are chunks instead.
+  const int64_t slices_size =
+      kTasks * this->units * this->chunks.count() * this->unit_size();
+  const int64_t tensors_size = g.input_size() + g.output_size();
+  const bool slicing = slices_size < tensors_size / 4;
+  while (slices_size > tensors_size &&
+         this->units * this->chunks.count() < kTasks / 2 &&
+         this->chunks.largest().channels > kFewestChannels) {
+    this->chunks.Halve();
+  }
+  const int64_t position_bytes = this->part_size() * sizeof(S);
   this->SetWidth(/*all_phases=*/false, g.dim[2].output, position_bytes);
   const int64_t chunk_rows = this->chunks.largest().rows;
   const int64_t row_bytes = std::max<int64_t>(this->x_row_bytes, 1);
@@ -136,10 +150,6 @@ void FilterGradientPass<T>::Divide() {
 
   this->units_per_set = 1;
   if (this->chunks.count() == 1 && this->parts == 1) {
-    // Slices are worth their sums' memory traffic where that of the tensors is
-    // much more.
-    const bool slicing = kTasks * this->units * this->unit_size() <
-                         (g.input_size() + g.output_size()) / 4;
     const int64_t filter_bytes = this->unit_size() * sizeof(S);
     this->units_per_set = std::max<int64_t>(
         1, std::min({slicing ? this->units : CeilDiv(this->units, kTasks),
@@ -158,10 +168,11 @@ void FilterGradientPass<T>::Divide() {
                this->out_steps.pixel * sizeof(T) < kPageBytes;
   const int64_t sets = this->chunks.count() * this->sets();
   slices = std::max<int64_t>(
-      1, std::min(
-             {CeilDiv(kTasks, sets), this->rows,
-              kScratchBytes / (sets * this->units_per_set * this->unit_size() *
-                               static_cast<int64_t>(sizeof(S)))}));
+      1,
+      std::min(
+          {slicing || sets < kTasks / 2 ? CeilDiv(kTasks, sets) : 1, this->rows,
+           kScratchBytes / (sets * this->units_per_set * this->unit_size() *
+                            static_cast<int64_t>(sizeof(S)))}));
 }
 
 template <typename T>
