@@ -349,7 +349,7 @@ template <typename T>
 Result Forward(const ConvGeometry& geometry, const T* input, const T* filter,
                const Epilogue<T>& epilogue, T* output, TaskRunner* runner) {
   if (geometry.output_size() == 0) return Result::kOk;
-  ConvGeometry g = geometry;
+  ConvGeometry g = WithFullTiles(geometry);
   if (g.input_channels == 0) {
     // There is nothing to sum, however large the empty filter is.
     for (Dimension& dim : g.dim) {
@@ -370,7 +370,7 @@ Result InputGradient(const ConvGeometry& geometry, const T* filter,
     std::memset(input_backprop, 0, geometry.input_size() * sizeof(T));
     return Result::kOk;
   }
-  return Correlation<T>(geometry, /*backward=*/true)
+  return Correlation<T>(WithFullTiles(geometry), /*backward=*/true)
       .Run({output_backprop, filter, {}, input_backprop}, runner);
 }
 

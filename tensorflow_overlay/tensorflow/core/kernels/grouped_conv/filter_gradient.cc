@@ -371,8 +371,8 @@ Result FilterGradient(const ConvGeometry& geometry, const T* input,
     std::memset(filter_backprop, 0, geometry.filter_size() * sizeof(T));
     return Result::kOk;
   }
-  return FilterGradientPass<T>(geometry).Run(input, output_backprop,
-                                             filter_backprop, runner);
+  return FilterGradientPass<T>(WithFullTiles(geometry))
+      .Run(input, output_backprop, filter_backprop, runner);
 }
 
 #define INSTANTIATE(T)                                                       \

@@ -193,7 +193,7 @@ struct Pass {
     return static_cast<int64_t>(products / count / form.lanes) + 1;
   }
 
-  const ConvGeometry& g;
+  const ConvGeometry g;
   const bool backward;
   const Kernels<T>& kernels;
   const int64_t x_channels;

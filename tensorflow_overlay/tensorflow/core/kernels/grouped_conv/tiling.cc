@@ -28,6 +28,39 @@ Steps TensorSteps(const ConvGeometry& geometry, int64_t channels,
   return {pixels * all_channels, 1, channels * pixels, pixels};
 }
 
+ConvGeometry WithFullTiles(const ConvGeometry& geometry) {
+  for (const Dimension& dim : geometry.dim) {
+    if (dim.filter != 1 || dim.stride != 1 || dim.input != dim.output) {
+      return geometry;
+    }
+  }
+  ConvGeometry result = geometry;
+  int64_t pixels = geometry.input_pixels();
+  if (geometry.layout == Layout::kChannelsLast) {
+    pixels *= geometry.batch;
+    result.batch = 1;
+  }
+  const auto tile_rows = [](int64_t width) {
+    return CeilDiv(width, kMaxRows) * kMaxRows;
+  };
+  int64_t best = geometry.dim[2].input;
+  bool found = false;
+  for (int64_t width = 2 * kMaxRows; width >= kMaxRows; --width) {
+    // Whether the part of the tiles' rows that are used is larger.
+    if (pixels % width == 0 &&
+        width * tile_rows(best) > best * tile_rows(width)) {
+      best = width;
+      found = true;
+    }
+  }
+  if (!found) return geometry;
+  const int64_t sizes[] = {1, pixels / best, best};
+  for (int i = 0; i < 3; ++i) {
+    result.dim[i].input = result.dim[i].output = sizes[i];
+  }
+  return result;
+}
+
 Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
            int64_t x_channels, int64_t vector_channels, int64_t best_vectors,
            bool in_place)

@@ -67,6 +67,10 @@ struct Steps {
 Steps TensorSteps(const ConvGeometry& geometry, int64_t channels,
                   int64_t pixels);
 
+// A filter of one tap that skips no pixel takes them in any order: returns
+// `geometry` with rows that fill tiles better, if there are such rows.
+ConvGeometry WithFullTiles(const ConvGeometry& geometry);
+
 // How groups and channels lie in the vectors of w and sum: each holds some
 // channels of some neighbouring groups, which are a block, so that lane c *
 // groups_per_block + g is channel c of group g. x has one value for each of a
