@@ -16,7 +16,9 @@ limitations under the License.
 // FilterGradient: w is the gradient of the output.
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <new>
 #include <type_traits>
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
@@ -185,36 +187,38 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
   const auto chunk_of = [this](int64_t set) {
     return this->chunks.Get(set / this->sets());
   };
-  Array<S> partial;
-  if (slices > 1) {
-    partial = AllocateArray<S>(sets * slices * set_size);
-    if (!partial) return Result::kOutOfMemory;
-  }
   const int64_t tasks = sets * slices;
-  const Result result = RunTasks(
+  Array<S> partial;
+  Array<std::atomic<bool>> half_done;
+  if (slices > 1) {
+    partial = AllocateArray<S>(tasks * set_size);
+    half_done = AllocateArray<std::atomic<bool>>(tasks);
+    if (!partial || !half_done) return Result::kOutOfMemory;
+    for (int64_t i = 0; i < tasks; ++i)
+      new (&half_done[i]) std::atomic<bool>(false);
+  }
+  return RunTasks(
       tasks, this->TaskCycles(tasks), runner, [&](int64_t i, Scratch* scratch) {
         const int64_t set = i % sets;
+        int64_t slice = i / sets;
         S* sums = slices > 1 ? partial.get() + i * set_size
                              : scratch->Take<S>(set_size);
-        SumSlice(chunk_of(set), set % this->sets(), i / sets, input, gradient,
+        SumSlice(chunk_of(set), set % this->sets(), slice, input, gradient,
                  filter, scratch, sums);
-        if (slices > 1) return;
+        // Sums of slices are added in a tree: of two neighbours, the task that
+        // is done last adds, and goes on with both.
+        for (int64_t size = 1; size < slices; size *= 2) {
+          slice -= slice % (2 * size);
+          sums = partial.get() + (slice * sets + set) * set_size;
+          if (slice + size >= slices) continue;  // It has no neighbour.
+          const int64_t neighbour = (slice + size) * sets + set;
+          if (!half_done[neighbour].exchange(true)) return;
+          this->kernels.add(set_size, partial.get() + neighbour * set_size,
+                            sums);
+        }
         StoreUnits(chunk_of(set), this->GetUnit(set % this->sets(), 0),
                    this->SetUnits(set % this->sets()), sums, filter);
       });
-  if (result != Result::kOk || slices == 1) return result;
-  const int64_t set_units = this->units_per_set;
-  runner->Run(sets * set_units, slices * this->unit_size(), [&](int64_t i) {
-    const int64_t set = i / set_units % this->sets();
-    if (i % set_units >= this->SetUnits(set)) return;
-    S* sums = partial.get() + i * this->unit_size();
-    for (int64_t s = 1; s < slices; ++s) {
-      this->kernels.add(this->unit_size(), sums + s * sets * set_size, sums);
-    }
-    StoreUnits(chunk_of(i / set_units), this->GetUnit(set, i % set_units), 1,
-               sums, filter);
-  });
-  return Result::kOk;
 }
 
 template <typename T>
