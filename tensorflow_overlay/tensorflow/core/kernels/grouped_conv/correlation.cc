@@ -30,6 +30,15 @@ namespace {
 constexpr int64_t kTasksPerThread = 4;
 constexpr int64_t kSeparateTasksPerThread = 8;
 
+// What a tile costs is counted in multiply-adds of vectors, which take half a
+// cycle: in the time of one, as many vectors are loaded, and so many bytes come
+// from the second level's cache; in that of eight, the first one's sum is there
+// for the next.
+constexpr int64_t kLatency = 8;
+constexpr int64_t kCacheBytes = 10;
+// What is larger does not stay in the first level's cache.
+constexpr int64_t kFirstCacheBytes = 3 << 14;
+
 template <typename T>
 struct Tensors {
   const T* x;
@@ -49,7 +58,31 @@ struct Correlation : Pass<T> {
 
   int64_t phases;  // At once.
   int64_t rows_per_task;
+  int64_t tile_vectors;
+
+ private:
+  // What a row's tiles cost if they have at most so many vectors.
+  int64_t TilesCost(int64_t most_vectors) const;
 };
+
+template <typename T>
+int64_t Correlation<T>::TilesCost(int64_t most_vectors) const {
+  const int64_t vector_bytes = this->form.lanes * sizeof(Sum<T>);
+  const int64_t filter_bytes = this->unit_size() * sizeof(Sum<T>);
+  // Longer rows' tiles are of the largest size mostly.
+  const int64_t row = std::min<int64_t>(this->width, 4 * kMaxRows);
+  int64_t cost = 0;
+  ForPieces(this->part_vectors, most_vectors, [&](int64_t, int64_t vectors) {
+    ForPieces(
+        row, this->kernels.max_rows[vectors - 1], [&](int64_t, int64_t rows) {
+          const int64_t cached =
+              filter_bytes > kFirstCacheBytes ? vectors * vector_bytes : 0;
+          cost += std::max(
+              {vectors * rows, vectors + rows, kLatency, cached / kCacheBytes});
+        });
+  });
+  return cost;
+}
 
 template <typename T>
 void Correlation<T>::Divide(int num_threads) {
@@ -61,6 +94,10 @@ void Correlation<T>::Divide(int num_threads) {
   if (waiting || !this->SetWidth(true, full_width, position_bytes)) {
     phases = 1;
     this->SetWidth(false, full_width, position_bytes);
+  }
+  tile_vectors = 1;
+  for (int64_t vectors = 2; vectors <= kMaxVectors; ++vectors) {
+    if (TilesCost(vectors) < TilesCost(tile_vectors)) tile_vectors = vectors;
   }
   // With a dilation, rows of x in between serve the next rows of sums.
   const Dimension& height = this->g.dim[1];
@@ -299,7 +336,7 @@ void CorrelationTask<T>::SumRow(int64_t row) {
         x_.FetchUntil(vectors_done, row_vectors);
         pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](tile);
       };
-      ForPieces(form_.Vectors(unit.channels), kMaxVectors,
+      ForPieces(form_.Vectors(unit.channels), pass_.tile_vectors,
                 [&](int64_t v, int64_t num_v) {
                   ForPieces(count, pass_.kernels.max_rows[num_v - 1],
                             [&](int64_t j, int64_t num_j) {
