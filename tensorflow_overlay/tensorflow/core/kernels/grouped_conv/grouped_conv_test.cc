@@ -456,6 +456,13 @@ TEST(GroupedConvTest, ChosenProblems) {
         // the last groups.
         "g2mb2ic64oc64ih9sh2", "g2mb2ic64oc32ih9kh3kw1ph1pw0",
         "g3mb2ic96oc48ih4iw5kh2kw1",
+        // Pixels that make other rows, of one image or of all.
+        "g3mb4ic24oc48ih7", "g3mb4ic24oc48ih7_cf", "g2mb3ic8oc8ih5iw14_cf",
+        "g5mb7ic40oc20id2ih4iw3",
+        // Filter gradients whose sums exceed the tensors.
+        "g2ic128oc64ih2", "ic130oc40ih3kh3ph1",
+        // Filters beyond the first cache, for rows of few positions.
+        "g2ic128oc128ih7kh3ph1", "ic72oc200ih5kh3ph1",
         // Two vectors for a block of groups, some of whose groups are missing.
         "g6mb2ic48oc48ih7kh3ph1", "g3mb2ic48oc48ih6kh3ph1",
         // What does not fit scratch memory whole: channels, taps of a row, rows
