@@ -30,6 +30,7 @@ from tensorflow.core.framework import graph_pb2
 from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.client import session
+from tensorflow.python.data.ops import dataset_ops
 from tensorflow.python.eager import backprop
 from tensorflow.python.eager import cancellation
 from tensorflow.python.eager import context
@@ -400,6 +401,25 @@ class GroupedConvOpsTest(test.TestCase, parameterized.TestCase):
 
   def _evaluate(self, op, *args):
     return self.evaluate(op(*args))
+
+  # Of a data set's ops, 0 threads are none but the caller's.
+  @parameterized.parameters(0, 1, 4)
+  def testInDataSet(self, max_threads):
+    conv = _conv(4, 8, 12, size=(20, 30))
+
+    def run(op, *args):
+      dataset = dataset_ops.Dataset.from_tensors(args).map(op)
+      options = type(dataset.options())()
+      threading_options = (
+          options.threading if hasattr(options, 'threading') else
+          options.experimental_threading)
+      threading_options.max_intra_op_parallelism = max_threads
+      return next(iter(dataset.with_options(options))).numpy()
+
+    with context.eager_mode():
+      for check in (self._check_forward, self._check_input_gradient,
+                    self._check_filter_gradient):
+        check(conv, dtypes.float32, run)
 
   @parameterized.named_parameters(*_ALL)
   @test_util.run_in_graph_and_eager_modes

@@ -47,13 +47,19 @@ class SharedTasks {
   SharedTasks(int64_t count, const std::function<void(int64_t)>& task)
       : count_(count), task_(task), next_(0), done_(0) {}
 
-  bool AllTaken() const { return next_ >= count_; }
-
-  // Runs tasks until all are taken.
-  void Work() {
-    for (int64_t i; (i = next_++) < count_;) {
-      task_(i);
-      if (++done_ == count_) not_done_.DecrementCount();
+  // Runs tasks until all are taken, and has `others` more threads do so, each
+  // of which wakes up some of them. A thread that finds no task leaves the pool
+  // alone, which may be gone once Wait has returned.
+  static void Work(const std::shared_ptr<SharedTasks>& tasks,
+                   thread::ThreadPool* pool, int64_t others) {
+    for (int64_t i; (i = tasks->next_++) < tasks->count_;) {
+      while (others > 0) {
+        const int64_t theirs = (others - 1) / 2;
+        pool->Schedule([=] { Work(tasks, pool, theirs); });
+        others -= 1 + theirs;
+      }
+      tasks->task_(i);
+      if (++tasks->done_ == tasks->count_) tasks->not_done_.DecrementCount();
     }
   }
 
@@ -67,7 +73,8 @@ class SharedTasks {
   }
 
  private:
-  static constexpr int kYields = 200;  // Some 100 microseconds.
+  // Some 100 microseconds, if no other thread wants the core.
+  static constexpr int kYields = 200;
 
   const int64_t count_;
   const std::function<void(int64_t)>& task_;
@@ -75,18 +82,6 @@ class SharedTasks {
   std::atomic<int64_t> done_;
   BlockingCounter not_done_{1};
 };
-
-// Has `others` more threads work at the tasks, each of which wakes up some of
-// them, and works at them too.
-void WorkTogether(thread::ThreadPool* pool, int64_t others,
-                  const std::shared_ptr<SharedTasks>& tasks) {
-  while (others > 0 && !tasks->AllTaken()) {
-    const int64_t theirs = (others - 1) / 2;
-    pool->Schedule([=] { WorkTogether(pool, theirs, tasks); });
-    others -= 1 + theirs;
-  }
-  tasks->Work();
-}
 
 // Runs tasks on the threads of the device, until the step is cancelled.
 class PoolTaskRunner : public grouped_conv::TaskRunner {
@@ -96,7 +91,9 @@ class PoolTaskRunner : public grouped_conv::TaskRunner {
         cancellation_(context->cancellation_manager()) {}
 
   int num_threads() const override {
-    return std::min(workers_.num_threads, GetPerThreadMaxParallelism());
+    // The second may be 0.
+    return std::max(
+        1, std::min(workers_.num_threads, GetPerThreadMaxParallelism()));
   }
 
   void Run(int64_t count, int64_t cycles_per_task,
@@ -110,7 +107,7 @@ class PoolTaskRunner : public grouped_conv::TaskRunner {
       if (!IsCancelled()) task(i);
     };
     const auto tasks = std::make_shared<SharedTasks>(count, unless_cancelled);
-    WorkTogether(workers_.workers, threads - 1, tasks);
+    SharedTasks::Work(tasks, workers_.workers, threads - 1);
     tasks->Wait();
   }
 
