@@ -27,7 +27,7 @@ limitations under the License.
 namespace grouped_conv {
 namespace {
 
-// Into so many tasks the pass is divided, or a few more or less. It does not
+// Into about so many tasks the pass is divided, or half as many. It does not
 // depend on the number of threads, so that sums do not either.
 constexpr int64_t kTasks = 16;
 
@@ -116,12 +116,13 @@ template <typename T>
 void FilterGradientPass<T>::Divide() {
   const ConvGeometry& g = this->g;
   // Slices are worth their sums' memory traffic where that of the tensors is
-  // much more. Where it is less, there are chunks instead.
+  // much more. Where it is less, there are chunks of channels instead, if the
+  // filter is 1x1.
   const int64_t slices_size =
       kTasks * this->units * this->chunks.count() * this->unit_size();
   const int64_t tensors_size = g.input_size() + g.output_size();
   const bool slicing = slices_size < tensors_size / 4;
-  while (slices_size > tensors_size &&
+  while (slices_size > tensors_size && g.filter_taps() == 1 &&
          this->units * this->chunks.count() < kTasks / 2 &&
          this->chunks.largest().channels > kFewestChannels) {
     this->chunks.Halve();

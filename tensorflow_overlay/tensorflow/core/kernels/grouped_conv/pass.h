@@ -142,7 +142,8 @@ struct Pass {
   // Whether rows of x can lie in the tensor as they would in scratch.
   bool MayBeInPlace() const {
     return std::is_same<T, S>::value && g.layout == Layout::kChannelsLast &&
-           g.filter_taps() == 1 && x_channels > 0;
+           g.filter_taps() == 1 && x_channels > 0 && g.dim[2].pad_before == 0 &&
+           g.dim[2].pad_after == 0 && (!backward || g.dim[2].stride == 1);
   }
   // Whether rows of x are read where they lie: as in scratch, but for what is
   // between pixels, which products over several taps would read.

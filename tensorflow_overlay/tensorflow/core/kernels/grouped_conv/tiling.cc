@@ -46,7 +46,7 @@ ConvGeometry WithFullTiles(const ConvGeometry& geometry) {
   int64_t best = geometry.dim[2].input;
   bool found = false;
   for (int64_t width = 2 * kMaxRows; width >= kMaxRows; --width) {
-    // Whether the part of the tiles' rows that are used is larger.
+    // Whether more of the tiles' rows are used.
     if (pixels % width == 0 &&
         width * tile_rows(best) > best * tile_rows(width)) {
       best = width;
