@@ -22,7 +22,7 @@ import time
 import numpy as np
 import report
 from problem import Problem
-from process import Failure, Peer, Worker
+from process import Failure, Peer, Slow, Worker
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -52,9 +52,12 @@ TURN = 0.03
 TURNS = 5
 # A call of so many seconds is not repeated more than it must be.
 SLOW = 0.5
+# An answer must come in so many seconds, whatever is compiled for it; without one
+# they count as the time that it took. XLA may need minutes a call.
+PATIENCE = 120
 # A peer that needs so many times as long as the fastest gets no further turn in
 # that row; is not asked for other batches and threads of that layer and pass; nor
-# for the network's other layers. XLA may need minutes a call.
+# for the network's other layers.
 HOPELESS = 10
 HOPELESS_FOR_LAYER = 30
 HOPELESS_FOR_NETWORK = 100
@@ -98,7 +101,7 @@ class LeftOut:
                 reasons.update(self._reasons[place, part])
         return reasons
 
-    def note(self, layer, problem, pass_name, once):
+    def note(self, layer, problem, pass_name, once, failures):
         """Returns who is not hopeless in `once`, seconds by name."""
         contenders = []
         for name, seconds in once.items():
@@ -106,7 +109,8 @@ class LeftOut:
             if name == report.OURS or times <= HOPELESS:
                 contenders.append(name)
                 continue
-            reason = "left out after %.0f times the fastest's time: %s" % (times, problem)
+            after = failures.get(name, "%.0f times the fastest's time" % times)
+            reason = "left out after %s: %s" % (after, problem)
             if times > HOPELESS_FOR_LAYER:
                 self._reasons[layer, pass_name][name] = reason
             if times > HOPELESS_FOR_NETWORK:
@@ -120,7 +124,7 @@ def _network(layer):
 
 def time_pass(workers, layer, problem, pass_name, left_out):
     """Returns the median seconds of each peer that ran, and why the others did not."""
-    seconds = {}
+    seconds, slow = {}, {}
     failures = left_out.find(layer, problem, pass_name)
     reference = None
 
@@ -131,6 +135,8 @@ def time_pass(workers, layer, problem, pass_name, left_out):
         except Failure as failure:
             failures[name] = str(failure)
             seconds.pop(name, None)
+            if isinstance(failure, Slow):
+                slow[name] = PATIENCE
 
     def repeat(name, count):
         answer = ask(name, repeat=count)
@@ -157,7 +163,7 @@ def time_pass(workers, layer, problem, pass_name, left_out):
             # One call may be slow because of something else.
             repeat(name, 3)
     once = {name: min(times) for name, times in seconds.items()}
-    contenders = left_out.note(layer, problem, pass_name, once)
+    contenders = left_out.note(layer, problem, pass_name, {**once, **slow}, failures)
     for _ in range(TURNS if fastest < SLOW else 1):
         for name in contenders:
             if name in seconds:
@@ -271,7 +277,8 @@ def start_workers(peers, arguments, directory, results):
     workers = {threads: {} for threads in arguments.threads}
     for threads in arguments.threads:
         for peer in peers:
-            worker = Worker(peer, threads, arguments.output, directory / "logs", variables)
+            logs = directory / "logs"
+            worker = Worker(peer, threads, arguments.output, logs, variables, PATIENCE)
             try:
                 results["versions"][peer.name] = worker.start()
                 workers[threads][peer.name] = worker

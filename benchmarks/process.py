@@ -8,6 +8,7 @@ import pathlib
 import signal
 import subprocess
 import threading
+import time
 
 WORKERS = pathlib.Path(__file__).resolve().parent / "workers"
 
@@ -16,21 +17,23 @@ WORKERS = pathlib.Path(__file__).resolve().parent / "workers"
 Peer = collections.namedtuple("Peer", "name environment program script")
 Peer.__new__.__defaults__ = ("worker.py",)
 
-# Seconds in which an answer must come; XLA's first may need minutes.
-PATIENCE = 600
-
 
 class Failure(Exception):
     """What a worker could not do."""
 
 
+class Slow(Failure):
+    """What it did not do in time."""
+
+
 class Worker:
     """A process that runs only while it is asked something.
 
-    `top` is where the environments are, `logs` a folder for what it says.
+    `top` is where the environments are, `logs` a folder for what it says, `patience`
+    the seconds in which an answer must come.
     """
 
-    def __init__(self, peer, threads, top, logs, variables=None):
+    def __init__(self, peer, threads, top, logs, variables=None, patience=600):
         self._peer = peer
         self._threads = threads
         self._python = top / peer.environment / "bin" / "python"
@@ -41,6 +44,7 @@ class Worker:
             TF_CPP_MIN_LOG_LEVEL="2",
             **(variables or {}),
         )
+        self._patience = patience
         self._process = None
 
     def start(self):
@@ -93,12 +97,15 @@ class Worker:
             self._process = None
 
     def _answer(self):
-        timer = threading.Timer(PATIENCE, self._process.kill)
+        start = time.monotonic()
+        timer = threading.Timer(self._patience, self._process.kill)
         timer.start()
         line = self._process.stdout.readline()
         timer.cancel()
         if not line:
             self.stop()
+            if time.monotonic() - start >= self._patience:
+                raise Slow("no answer in %d s" % self._patience)
             raise Failure("its process ended without an answer; see its log")
         return json.loads(line)
 
