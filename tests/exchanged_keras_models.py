@@ -14,6 +14,11 @@ import sys
 import numpy as np
 import tensorflow as tf
 
+try:
+    from tensorflow.lite.python import split_grouped_convolutions
+except ImportError:
+    split_grouped_convolutions = None  # This TensorFlow is not a rebuilt one.
+
 layers = tf.keras.layers
 
 # Layers and the rank of their input, batch and channels left out.
@@ -77,6 +82,8 @@ def save(name, path):
             (model.save_weights if "weights" in suffix else model.save)(path + suffix)
         if KERAS_3:
             model.export(path + ".exported", verbose=False)
+            if split_grouped_convolutions:
+                split_grouped_convolutions.split_saved_model(path + ".exported", path + ".split")
         return model
 
     yield "saved", save_model
@@ -98,8 +105,9 @@ def load(name, path):
 
 
 def serve(name, path):
-    model = tf.saved_model.load(path + ".exported")
-    yield "exported", lambda: model.serve
+    for label in "exported", "split":
+        model = tf.saved_model.load(path + "." + label)
+        yield label, lambda model=model: model.serve
 
 
 def main(command, folder):

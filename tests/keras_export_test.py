@@ -6,12 +6,14 @@ TensorFlow Lite is to compute what the model does.
 import itertools
 import os
 import pathlib
+import shutil
 import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
+from tensorflow.lite.python import split_grouped_convolutions
 
 layers = keras.layers
 LAYERS = ("Conv1D", "Conv2D", "Conv3D", "Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
@@ -120,6 +122,25 @@ class ExportTest(parameterized.TestCase):
         before = contents()
         self.check(lite.from_saved_model(str(folder)), model(x).numpy(), x)
         self.assertEqual(contents(), before)
+
+    def test_split_saved_model_leaves_nothing_half_done(self):
+        source, target = os.path.join(self.folder, "source"), os.path.join(self.folder, "target")
+        module = tf.Module()
+        module.transposed = tf.function(
+            lambda x, sizes: tf.nn.conv2d_transpose(x, random((3, 3, 2, 4)), sizes, 1),
+            input_signature=[tf.TensorSpec([1, 7, 7, 4]), tf.TensorSpec([4], tf.int32)],
+        )
+        tf.saved_model.save(module, source, module.transposed)
+        with self.assertRaisesRegex(ValueError, "cannot be converted: whether it is grouped"):
+            split_grouped_convolutions.split_saved_model(source, target)
+        self.assertEqual(os.listdir(self.folder), ["source"])
+        shutil.rmtree(source)
+        model, _ = make_model(layers.Conv3D(8, 3, groups=2))
+        exported(model, source)
+        os.mkdir(target)
+        with self.assertRaisesRegex(FileExistsError, target):
+            split_grouped_convolutions.split_saved_model(source, target)
+        self.assertEmpty(os.listdir(target))
 
     @parameterized.parameters(
         *itertools.product(("Conv2D", "Conv2DTranspose"), ("model", "function"))

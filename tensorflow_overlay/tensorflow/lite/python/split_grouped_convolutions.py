@@ -17,7 +17,8 @@
 Its converters take no notice of groups.  Its kernels then refuse the model or,
 in case of a transposed convolution, read beyond the end of the filters.  Which
 convolutions it has no groups for, and where its ways of conversion meet, is for
-each release to say.
+each release to say.  `split_saved_model` does the same for the CPU kernels of
+an official TensorFlow.
 """
 
 from __future__ import absolute_import
@@ -28,6 +29,7 @@ import collections
 import functools
 import itertools
 import os
+import shutil
 import tempfile
 
 import numpy as np
@@ -389,6 +391,66 @@ def split_grouped_convolutions(graph_def, op_types, outputs, input_shapes=None):
   return result
 
 
+def _parse_and_split(saved_model_dir, op_types, tags=None, signatures=None):
+  """Reads a SavedModel and replaces grouped convolutions in it.
+
+  Args:
+    saved_model_dir: The folder of the SavedModel.
+    op_types: The types of the convolutions to replace.
+    tags: The tags of the graph to do this in, if not in all.
+    signatures: The names of the signatures to do this for, if not for all.
+
+  Returns:
+    The SavedModel, and whether there was something to replace.
+  """
+  saved_model = loader_impl.parse_saved_model(saved_model_dir)
+  changed = False
+  for meta_graph in saved_model.meta_graphs:
+    if tags and set(meta_graph.meta_info_def.tags) != set(tags):
+      continue
+    graph_def = meta_graph.graph_def
+    # Sparse and ragged outputs, which the converter refuses, have no such name.
+    outputs = [output.name
+               for name, signature in meta_graph.signature_def.items()
+               if not signatures or name in signatures
+               for output in signature.outputs.values()]
+    result = split_grouped_convolutions(graph_def, op_types, outputs)
+    if result is not graph_def:
+      graph_def.CopyFrom(result)
+      changed = True
+  return saved_model, changed
+
+
+def _write(saved_model, folder):
+  with open(os.path.join(folder, "saved_model.pb"), "wb") as stream:
+    stream.write(saved_model.SerializeToString())
+
+
+# The files of a SavedModel that say what its graphs are. A fingerprint is of
+# one SavedModel alone.
+_GRAPH_FILES = ("saved_model.*", "fingerprint.*")
+
+
+def split_saved_model(saved_model_dir, export_dir):
+  """Copies a SavedModel, for a TensorFlow without grouped convolutions.
+
+  What its signatures call computes the same as before, one convolution a group.
+
+  Args:
+    saved_model_dir: The local folder of the SavedModel.
+    export_dir: The folder to write the copy to, which must not exist yet.
+
+  Raises:
+    ValueError: As `split_grouped_convolutions` does.
+  """
+  saved_model, _ = _parse_and_split(
+      saved_model_dir, ("Conv2D", "Conv2DBackpropInput", "Conv3D",
+                        "Conv3DBackpropInputV2"))
+  shutil.copytree(saved_model_dir, export_dir,
+                  ignore=shutil.ignore_patterns(*_GRAPH_FILES))
+  _write(saved_model, export_dir)
+
+
 def _link_with_split_convolutions(saved_model_dir, tags, signatures, folder,
                                   op_types):
   """Makes a SavedModel that has no grouped convolutions of another.
@@ -404,34 +466,20 @@ def _link_with_split_convolutions(saved_model_dir, tags, signatures, folder,
     The folder with the SavedModel to convert: `saved_model_dir` itself if it
     has no grouped convolutions.
   """
-  saved_model = loader_impl.parse_saved_model(saved_model_dir)
-  changed = False
-  for meta_graph in saved_model.meta_graphs:
-    if set(meta_graph.meta_info_def.tags) != set(tags):
-      continue
-    graph_def = meta_graph.graph_def
-    # Sparse and ragged outputs, which the converter refuses, have no such name.
-    outputs = [output.name
-               for name, signature in meta_graph.signature_def.items()
-               if not signatures or name in signatures
-               for output in signature.outputs.values()]
-    result = split_grouped_convolutions(graph_def, op_types, outputs)
-    if result is not graph_def:
-      graph_def.CopyFrom(result)
-      changed = True
+  saved_model, changed = _parse_and_split(
+      saved_model_dir, op_types, tags, signatures)
   if not changed:
     return saved_model_dir
   if not os.path.isdir(saved_model_dir):
     raise ValueError(
         "SavedModel '{}' has grouped convolutions, so it has to be in a local "
         "folder to be converted.".format(saved_model_dir))
-  for name in os.listdir(saved_model_dir):
-    # The fingerprint is that of the other SavedModel.
-    if not name.startswith(("saved_model.", "fingerprint.")):
-      os.symlink(os.path.abspath(os.path.join(saved_model_dir, name)),
-                 os.path.join(folder, name))
-  with open(os.path.join(folder, "saved_model.pb"), "wb") as stream:
-    stream.write(saved_model.SerializeToString())
+  names = os.listdir(saved_model_dir)
+  ignored = shutil.ignore_patterns(*_GRAPH_FILES)(saved_model_dir, names)
+  for name in set(names) - ignored:
+    os.symlink(os.path.abspath(os.path.join(saved_model_dir, name)),
+               os.path.join(folder, name))
+  _write(saved_model, folder)
   return folder
 
 
