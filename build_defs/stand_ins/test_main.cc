@@ -16,7 +16,6 @@ struct Test {
   std::string suite;
   std::string name;
   std::function<void()> body;
-  bool ran;
   std::vector<std::string> failures;
 };
 
@@ -53,7 +52,6 @@ void WriteXml(const char* path) {
   if (file == nullptr) return;
   std::fprintf(file, "<testsuites>\n<testsuite name=\"all\">\n");
   for (const Test& test : Tests()) {
-    if (!test.ran) continue;
     std::fprintf(file, "<testcase classname=\"%s\" name=\"%s\">",
                  test.suite.c_str(), test.name.c_str());
     for (const std::string& failure : test.failures) {
@@ -66,25 +64,10 @@ void WriteXml(const char* path) {
   std::fclose(file);
 }
 
-// Bazel's shards take tests in turn. Returns whether this one's has come.
-bool IsOfThisShard(int index) {
-  const char* const shards = std::getenv("TEST_TOTAL_SHARDS");
-  const char* const shard = std::getenv("TEST_SHARD_INDEX");
-  return shards == nullptr || shard == nullptr ||
-         index % std::atoi(shards) == std::atoi(shard);
-}
-
-// Tells Bazel that the program knows of shards.
-void AcknowledgeShards() {
-  if (const char* const path = std::getenv("TEST_SHARD_STATUS_FILE")) {
-    if (std::FILE* const file = std::fopen(path, "w")) std::fclose(file);
-  }
-}
-
 }  // namespace
 
 bool AddTest(const char* suite, const char* name, std::function<void()> body) {
-  Tests().push_back({suite, name, std::move(body), false, {}});
+  Tests().push_back({suite, name, std::move(body), {}});
   return true;
 }
 
@@ -102,16 +85,12 @@ int main(int argc, char** argv) {
   using testing::internal::Tests;
   // Of GoogleTest's filters, the name of one test.
   const std::string filter = argc > 1 ? argv[1] : "";
-  testing::internal::AcknowledgeShards();
   int ran = 0;
   int failed = 0;
-  int index = 0;
   for (auto& test : Tests()) {
-    if (!testing::internal::IsOfThisShard(index++)) continue;
     const std::string name = test.suite + "." + test.name;
     if (!filter.empty() && filter != "--gtest_filter=" + name) continue;
     ++ran;
-    test.ran = true;
     testing::internal::running = &test;
     std::fprintf(stderr, "[ RUN  ] %s.%s\n", test.suite.c_str(),
                  test.name.c_str());

@@ -73,7 +73,7 @@ class SharedTasks {
   }
 
  private:
-  // Some 100 microseconds, if no other thread wants the core.
+  // Some 50 microseconds, if no other thread wants the core.
   static constexpr int kYields = 200;
 
   const int64_t count_;

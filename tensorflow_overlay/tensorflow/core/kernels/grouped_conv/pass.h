@@ -63,7 +63,7 @@ struct Pass {
         out_channels(backward ? g.input_channels_per_group()
                               : g.output_channels_per_group()),
         form(kernels.lanes, sizeof(S), g.groups, x_channels, out_channels,
-             best_vectors, MayBeInPlace()),
+             best_vectors, g.filter_taps() == 1 && InPlaceByGroup()),
         x_steps(TensorSteps(g, x_channels,
                             backward ? g.output_pixels() : g.input_pixels())),
         out_steps(TensorSteps(g, out_channels,
@@ -139,21 +139,17 @@ struct Pass {
             kPrefetchBytes &&
         TaskCycles(1) > x_bytes * 2 / 5;
   }
-  // Whether rows of x can lie in the tensor as they would in scratch.
-  bool MayBeInPlace() const {
+  // Whether rows of x lie in the tensor as they would in scratch if vectors are
+  // of one group, but for what is between pixels, which products over several
+  // taps would read.
+  bool InPlaceByGroup() const {
+    const Dimension& width = g.dim[2];
     return std::is_same<T, S>::value && g.layout == Layout::kChannelsLast &&
-           g.filter_taps() == 1 && x_channels > 0 && g.dim[2].pad_before == 0 &&
-           g.dim[2].pad_after == 0 && (!backward || g.dim[2].stride == 1);
+           x_channels > 0 && width.filter == 1 && width.pad_before == 0 &&
+           width.pad_after == 0 && (!backward || width.stride == 1);
   }
-  // Whether rows of x are read where they lie: as in scratch, but for what is
-  // between pixels, which products over several taps would read.
-  bool InPlace() const {
-    const Phase& phase = plan.phases[0];
-    return std::is_same<T, S>::value && form.log_groups == 0 &&
-           x_steps.channel == 1 && x_channels > 0 && plan.num_taps == 1 &&
-           plan.num_phases == 1 && phase.end_run == 1 && plan.runs[0].x >= 0 &&
-           plan.runs[0].x + (phase.count - 1) * plan.x_step < XSize(2);
-  }
+  // Whether they are read there.
+  bool InPlace() const { return form.log_groups == 0 && InPlaceByGroup(); }
 
   int64_t XSize(int i) const {
     return backward ? g.dim[i].output : g.dim[i].input;

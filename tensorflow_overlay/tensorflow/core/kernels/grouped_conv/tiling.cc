@@ -43,17 +43,16 @@ ConvGeometry WithFullTiles(const ConvGeometry& geometry) {
   const auto tile_rows = [](int64_t width) {
     return CeilDiv(width, kMaxRows) * kMaxRows;
   };
-  int64_t best = geometry.dim[2].input;
-  bool found = false;
+  const int64_t given = geometry.dim[2].input;
+  int64_t best = given;
   for (int64_t width = 2 * kMaxRows; width >= kMaxRows; --width) {
     // Whether more of the tiles' rows are used.
     if (pixels % width == 0 &&
         width * tile_rows(best) > best * tile_rows(width)) {
       best = width;
-      found = true;
     }
   }
-  if (!found) return geometry;
+  if (best == given) return geometry;
   const int64_t sizes[] = {1, pixels / best, best};
   for (int i = 0; i < 3; ++i) {
     result.dim[i].input = result.dim[i].output = sizes[i];
