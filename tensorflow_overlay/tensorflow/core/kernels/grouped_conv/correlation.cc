@@ -36,6 +36,8 @@ constexpr int64_t kSeparateTasksPerThread = 8;
 // for the next.
 constexpr int64_t kLatency = 8;
 constexpr int64_t kCacheBytes = 10;
+// Of units with so few vectors of w, calling the kernel for each costs much.
+constexpr int64_t kShortTile = 32;
 // What is larger does not stay in the first level's cache.
 constexpr int64_t kFirstCacheBytes = 3 << 14;
 
@@ -51,7 +53,8 @@ template <typename T>
 struct Correlation : Pass<T> {
   // With two vectors, each x that is loaded is used twice.
   Correlation(const ConvGeometry& geometry, bool backward)
-      : Pass<T>(geometry, backward, /*best_vectors=*/2) {}
+      : Pass<T>(geometry, backward, /*best_vectors=*/2,
+                /*in_place_positions=*/4) {}
 
   void Divide(int num_threads);
   Result Run(const Tensors<T>& tensors, TaskRunner* runner);
@@ -59,6 +62,9 @@ struct Correlation : Pass<T> {
   int64_t phases;  // At once.
   int64_t rows_per_task;
   int64_t tile_vectors;
+  // Whether the kernel computes all units' tiles of some positions in one call.
+  // Their filters must stay in the first level's cache.
+  bool units_together;
 
  private:
   // What a row's tiles cost if they have at most so many vectors.
@@ -72,14 +78,15 @@ int64_t Correlation<T>::TilesCost(int64_t most_vectors) const {
   // Longer rows' tiles are of the largest size mostly.
   const int64_t row = std::min<int64_t>(this->width, 4 * kMaxRows);
   int64_t cost = 0;
-  ForPieces(this->part_vectors, most_vectors, [&](int64_t, int64_t vectors) {
-    ForPieces(
-        row, this->kernels.max_rows[vectors - 1], [&](int64_t, int64_t rows) {
-          const int64_t cached =
-              filter_bytes > kFirstCacheBytes ? vectors * vector_bytes : 0;
-          cost += std::max(
-              {vectors * rows, vectors + rows, kLatency, cached / kCacheBytes});
-        });
+  const Pieces parts(this->part_vectors, most_vectors);
+  parts.ForEach([&](int64_t, int64_t vectors) {
+    const Pieces tiles(row, this->kernels.max_rows[vectors - 1]);
+    tiles.ForEach([&](int64_t, int64_t rows) {
+      const int64_t cached =
+          filter_bytes > kFirstCacheBytes ? vectors * vector_bytes : 0;
+      cost += std::max(
+          {vectors * rows, vectors + rows, kLatency, cached / kCacheBytes});
+    });
   });
   return cost;
 }
@@ -89,7 +96,7 @@ void Correlation<T>::Divide(int num_threads) {
   const int64_t position_bytes = this->part_size() * sizeof(Sum<T>);
   // Sums of one chunk wait in scratch for those of the next.
   const bool waiting = this->chunks.count() > 1;
-  const int64_t full_width = this->plan.phases[0].count;
+  const int64_t full_width = this->plan.phase_count;
   phases = this->plan.num_phases;
   if (waiting || !this->SetWidth(true, full_width, position_bytes)) {
     phases = 1;
@@ -114,19 +121,21 @@ void Correlation<T>::Divide(int num_threads) {
   const int64_t most_tasks =
       num_threads *
       (this->g.filter_taps() == 1 ? kSeparateTasksPerThread : kTasksPerThread);
+  const int64_t filter_bytes = this->unit_size() * sizeof(Sum<T>);
   this->units_per_set = 1;
   if (!waiting && this->parts == 1) {
     // Threads that share a set each pack its filter, which should cost little.
     const bool shareable = num_threads * this->g.filter_size() <
                            this->g.input_size() + this->g.output_size();
-    const int64_t filter_bytes = this->unit_size() * sizeof(Sum<T>);
     this->units_per_set = std::max<int64_t>(
         1, std::min({shareable ? this->units : CeilDiv(this->units, most_tasks),
-                     kSharedFilterBytes / filter_bytes,
+                     kSharedFilterBytes / filter_bytes, kListSize,
                      kSharedRowBytes / (this->slots * row_bytes)}));
     // As equal as can be.
     this->units_per_set = CeilDiv(this->units, this->sets());
   }
+  units_together = this->unit_size() <= kShortTile * this->form.lanes &&
+                   this->units_per_set * filter_bytes <= kFirstCacheBytes / 2;
   this->SetPrefetch();
   const int64_t tasks = CeilDiv(most_tasks, this->sets());
   rows_per_task = CeilDiv(this->rows, std::min(this->rows, tasks));
@@ -157,7 +166,11 @@ class CorrelationTask {
         products_(scratch->Take<Product<S>>(pass.chunks.largest().rows *
                                             pass.chunks.largest().taps)),
         sums_(scratch->Take<S>((pass.chunks.count() > 1 ? rows_ : 1) *
-                               pass.width * pass.part_size())) {
+                               pass.width * pass.part_size())),
+        unit_(scratch->Take<Unit>(units_)),
+        pieces_(pass.form.Vectors(pass.GetUnit(set, 0).channels),
+                pass.tile_vectors) {
+    for (int64_t i = 0; i < units_; ++i) unit_[i] = pass.GetUnit(set, i);
     packed_ = scratch->Has(content);
     // Which it will be when Run has packed it.
     if (pass.chunks.count() == 1) scratch->Keep(content);
@@ -166,11 +179,17 @@ class CorrelationTask {
     filled_ = pass.g.groups % form_.groups_per_block() == 0 &&
               pass.out_channels % form_.channels_per_vector == 0 &&
               pass.parts == 1 && pass.x_channels > 0;
-    direct_ = std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
-              pass.out_channels % form_.channels_per_vector == 0 &&
-              pass.chunks.count() == 1 && scale_ == nullptr &&
-              bias_ == nullptr &&
-              tensors.epilogue.activation == Activation::kNone;
+    const bool direct =
+        std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
+        pass.out_channels % form_.channels_per_vector == 0 &&
+        pass.chunks.count() == 1 && scale_ == nullptr && bias_ == nullptr &&
+        tensors.epilogue.activation == Activation::kNone;
+    // The last block may have fewer groups.
+    direct_units_ =
+        direct ? std::min(units_, (form_.groups / form_.groups_per_block() -
+                                   unit_[0].block) *
+                                      pass.parts)
+               : 0;
   }
 
   void Run() {
@@ -178,7 +197,7 @@ class CorrelationTask {
     for (int64_t p = 0; p < plan.num_phases; p += pass_.phases) {
       first_phase_ = p;
       end_phase_ = std::min(p + pass_.phases, plan.num_phases);
-      for (begin_ = 0; begin_ < plan.phases[0].count; begin_ += pass_.width) {
+      for (begin_ = 0; begin_ < plan.phase_count; begin_ += pass_.width) {
         for (int64_t c = 0; c < pass_.chunks.count(); ++c) {
           chunk_ = pass_.chunks.Get(c);
           accumulate_ = c > 0;
@@ -213,11 +232,15 @@ class CorrelationTask {
   XRows<T> x_;
   Product<S>* const products_;
   S* const sums_;  // Of a row or, until their last chunk, of all rows.
+  Unit* const unit_;
+  // Of a unit's vectors. If there are several units, they have all channels.
+  const Pieces pieces_;
   const S* scale_;
   const S* bias_;
   bool packed_;  // Whether w_ is the filter already.
   bool filled_;  // Whether all lanes have a channel of a group.
-  bool direct_;  // Whether whole blocks of sums go to the tensor at once.
+  int64_t
+      direct_units_;  // The first ones, whose sums go to the tensor at once.
 
   int64_t first_phase_;
   int64_t end_phase_;
@@ -280,6 +303,7 @@ void CorrelationTask<T>::SumRow(int64_t row) {
   int64_t vectors_done = 0;
   const int64_t row_vectors = units_ * pass_.part_vectors * pass_.OutSize(2);
   const int64_t tap_size = chunk_.channels * pass_.part_size();
+  T* const out_row = tensors_.sums + pass_.OutOffset(first_row_ + row);
   // A row of a phase's positions.
   Steps steps = pass_.out_steps;
   steps.pixel *= pass_.plan.out_step;
@@ -287,9 +311,14 @@ void CorrelationTask<T>::SumRow(int64_t row) {
   Tile<S> tile;
   tile.products = products_;
   tile.x_row = pass_.plan.x_step * x_.pixel_step();
-  tile.x_depth = form_.groups_per_block();
+  // A product's columns are channels, or taps.
+  tile.x_depth =
+      pass_.x_channels == 1 ? x_.pixel_step() : form_.groups_per_block();
   tile.w_depth = pass_.part_size();
   tile.accumulate = accumulate_;
+  tile.x_unit = x_.unit_step();
+  tile.w_unit = pass_.unit_size();
+  tile.sum_unit = form_.groups_per_block() * pass_.out_steps.group;
   for (int64_t p = first_phase_; p < end_phase_; ++p) {
     const Phase& phase = pass_.plan.phases[p];
     const int64_t count = std::min(pass_.width, phase.count - begin_);
@@ -307,42 +336,49 @@ void CorrelationTask<T>::SumRow(int64_t row) {
             run.count * chunk_.channels};
       }
     }
-    for (int64_t i = 0; i < units_; ++i) {
-      const Unit unit = pass_.GetUnit(set_, i);
-      T* const out = tensors_.sums + pass_.OutOffset(first_row_ + row, unit) +
-                     p * pass_.out_steps.pixel + begin_ * steps.pixel;
-      const bool direct =
-          direct_ &&
-          (unit.block + 1) * form_.groups_per_block() <= form_.groups;
+    // Tiles of the larger pieces of vectors, and of the others.
+    const auto max_rows = [&](int64_t vectors) {
+      const int64_t most = kMaxVectors;
+      return pass_.kernels
+          .max_rows[std::max<int64_t>(1, std::min(vectors, most)) - 1];
+    };
+    const Pieces larger(count, max_rows(pieces_.count + 1));
+    const Pieces others(count, max_rows(pieces_.count));
+    T* const first_out =
+        out_row + phase.first * pass_.out_steps.pixel + begin_ * steps.pixel;
+    for (int64_t i = 0; i < units_; i += tile.units) {
+      const Unit& unit = unit_[i];
+      T* const out = first_out + unit.offset;
+      const bool direct = i < direct_units_;
       S* sums = sums_;
       int64_t channel_step = form_.groups_per_block();
       tile.sum_row = pass_.part_size();
       tile.group_step = 0;
+      tile.units = 1;
       if (direct) {
         sums = reinterpret_cast<S*>(out);
         channel_step = 1;
         tile.sum_row = steps.pixel;
         if (form_.groups_per_block() > 1) tile.group_step = steps.group;
+        if (pass_.units_together) tile.units = direct_units_ - i;
       } else if (pass_.chunks.count() > 1) {
         sums += row * pass_.width * tile.sum_row;
       }
       const auto sum_tile = [&](int64_t v, int64_t num_v, int64_t j,
                                 int64_t num_j) {
-        tile.x_offset = i * x_.unit_step() + j * tile.x_row;
-        tile.w_offset = i * pass_.unit_size() + v * form_.lanes;
+        tile.x_offset = i * tile.x_unit + j * tile.x_row;
+        tile.w_offset = i * tile.w_unit + v * form_.lanes;
         tile.sum = sums + j * tile.sum_row +
                    v * form_.channels_per_vector * channel_step;
-        vectors_done += num_v * num_j;
+        vectors_done += num_v * num_j * tile.units;
         x_.FetchUntil(vectors_done, row_vectors);
         pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](tile);
       };
-      ForPieces(form_.Vectors(unit.channels), pass_.tile_vectors,
-                [&](int64_t v, int64_t num_v) {
-                  ForPieces(count, pass_.kernels.max_rows[num_v - 1],
-                            [&](int64_t j, int64_t num_j) {
-                              sum_tile(v, num_v, j, num_j);
-                            });
-                });
+      pieces_.ForEach([&](int64_t v, int64_t num_v) {
+        const Pieces& tiles = num_v > pieces_.count ? larger : others;
+        tiles.ForEach(
+            [&](int64_t j, int64_t num_j) { sum_tile(v, num_v, j, num_j); });
+      });
       if (!direct && final_) StoreSums(i, unit, count, steps, sums, out);
     }
   }

@@ -89,7 +89,8 @@ struct FilterGradientPass : Pass<T> {
 
   // Fewer vectors are fewer groups, which are copied faster.
   explicit FilterGradientPass(const ConvGeometry& geometry)
-      : Pass<T>(geometry, /*backward=*/false, /*best_vectors=*/1) {}
+      : Pass<T>(geometry, /*backward=*/false, /*best_vectors=*/1,
+                /*in_place_positions=*/16) {}
 
   void Divide();
   Result Run(const T* input, const T* gradient, T* filter, TaskRunner* runner);
@@ -165,9 +166,14 @@ void FilterGradientPass<T>::Divide() {
   this->prefetch = false;  // In its own way.
   whole_rows =
       g.layout == Layout::kChannelsLast && this->width == g.dim[2].output;
-  w_in_place = std::is_same<T, S>::value && this->form.log_groups == 0 &&
+  // Vectors of a group's channels, or of one channel of each of a block's.
+  const bool whole_vectors =
+      this->form.log_groups == 0
+          ? this->out_channels % this->form.lanes == 0
+          : this->out_channels == 1 && this->form.channels_per_vector == 1 &&
+                g.groups % this->form.groups_per_block() == 0;
+  w_in_place = std::is_same<T, S>::value && whole_vectors &&
                this->out_steps.channel == 1 &&
-               this->out_channels % this->form.lanes == 0 &&
                this->out_steps.pixel * sizeof(T) < kPageBytes;
   const int64_t sets = this->chunks.count() * this->sets();
   slices = std::max<int64_t>(
@@ -242,7 +248,12 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
   }
   const int64_t w_step = w_in_place ? this->out_steps.pixel : part_size;
   const int64_t w_unit_step =
-      w_in_place ? this->out_steps.group : rows_at_once * w_row_size;
+      w_in_place ? this->out_steps.group * this->form.groups_per_block()
+                 : rows_at_once * w_row_size;
+
+  // If there are several units, they have all channels.
+  const Unit first = this->GetUnit(set, 0);
+  const int64_t vectors = this->form.Vectors(first.channels);
 
   const int64_t end_row = this->rows * (slice + 1) / slices;
   const int64_t height = this->g.dim[1].output;
@@ -258,12 +269,11 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
                        std::max(rows_at_once, height) - row % height,
                        end_row - row});
       x.Load(row, rows);
-      const Unit first = this->GetUnit(set, 0);
       // Whole rows are neighbours.
       const int64_t at_once = whole_rows ? rows : 1;
       for (int64_t j = 0; j < rows; ++j) {
-        const T* const from = gradient + this->OutOffset(row + j, first) +
-                              begin * this->out_steps.pixel;
+        const T* const from = gradient + this->OutOffset(row + j) +
+                              first.offset + begin * this->out_steps.pixel;
         w_rows[j] =
             w_in_place ? reinterpret_cast<const S*>(from) : w + j * w_row_size;
         if (w_in_place || j % at_once != 0) continue;
@@ -292,31 +302,38 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
       }
 
       for (int64_t i = 0; i < units; ++i) {
-        const Unit unit = this->GetUnit(set, i);
-        const Phase& phase = this->plan.phases[0];
-        for (int64_t r = 0; r < chunk.rows; ++r) {
-          for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
-            const grouped_conv::Run run = Clip(this->plan.runs[k], chunk);
-            if (run.count <= 0) continue;
-            OuterProducts<S> outer;
-            outer.products = products;
-            outer.num_products = 0;
-            for (int64_t j = 0; j < rows; ++j) {
-              const S* found = x.Find(i, r, j, run);
-              if (found == nullptr) continue;
-              products[outer.num_products++] = {
-                  found, w_rows[j] + i * w_unit_step, count};
+        for (int64_t p = 0; p < this->plan.num_phases; ++p) {
+          const Phase& phase = this->plan.phases[p];
+          const int64_t positions = std::min(count, phase.count);
+          for (int64_t r = 0; r < chunk.rows; ++r) {
+            for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
+              const grouped_conv::Run run = Clip(this->plan.runs[k], chunk);
+              if (run.count <= 0) continue;
+              OuterProducts<S> outer;
+              outer.products = products;
+              outer.num_products = 0;
+              for (int64_t j = 0; j < rows; ++j) {
+                const S* found = x.Find(i, r, j, run);
+                if (found == nullptr) continue;
+                products[outer.num_products++] = {
+                    found, w_rows[j] + i * w_unit_step + phase.first * w_step,
+                    positions};
+              }
+              outer.rows = run.count * chunk.channels;
+              outer.vectors = vectors;
+              outer.x_row = this->x_channels == 1
+                                ? x.pixel_step()
+                                : this->form.groups_per_block();
+              outer.x_step = this->plan.x_step * x.pixel_step();
+              outer.w_step = w_step;
+              outer.sum =
+                  sums + i * this->unit_size() +
+                  (r * chunk.taps + run.tap) * chunk.channels * part_size;
+              outer.sum_row = part_size;
+              outer.fetch[0] = next_x.Take();
+              outer.fetch[1] = next_w.Take();
+              this->kernels.sum_outer[this->form.log_groups](outer);
             }
-            outer.rows = run.count * chunk.channels;
-            outer.vectors = this->form.Vectors(unit.channels);
-            outer.x_step = this->plan.x_step * x.pixel_step();
-            outer.w_step = w_step;
-            outer.sum = sums + i * this->unit_size() +
-                        (r * chunk.taps + run.tap) * chunk.channels * part_size;
-            outer.sum_row = part_size;
-            outer.fetch[0] = next_x.Take();
-            outer.fetch[1] = next_w.Take();
-            this->kernels.sum_outer[this->form.log_groups](outer);
           }
         }
       }
@@ -338,7 +355,7 @@ void FilterGradientPass<T>::FetchRows(const T* tensor, const Steps& steps,
                  groups * channels * sizeof(T), steps.pixel * sizeof(T),
                  count * pixels,
                  this->SetUnits(set) * this->chunks.largest().rows *
-                     this->plan.phases[0].end_run);
+                     this->plan.phases[this->plan.num_phases - 1].end_run);
 }
 
 template <typename T>

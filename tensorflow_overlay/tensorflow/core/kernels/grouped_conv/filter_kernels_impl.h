@@ -28,9 +28,21 @@ constexpr int MaxOuterRows(int vectors) {
              : MaxRows<S>(vectors);
 }
 
+// In how many sets a tile sums, of so many sums.
+template <typename S>
+constexpr int OuterSets(int sums) {
+  return sums <= 3 ? 4 : sums <= MaxRows<S>(1) / 2 ? 2 : 1;
+}
+// Tiles with several sets, which are of so many rows at most, can have rows of
+// x apart.
+template <typename S>
+constexpr int MaxApartRows(int vectors) {
+  return vectors <= 3 ? MaxRows<S>(1) / 2 / vectors : 1;
+}
+
 // Lines that a tile fetches while it sums, some of them before every so many
 // columns.
-constexpr int64_t kFetchColumns = 8;
+constexpr int kFetchColumns = 8;
 
 struct Fetching {
   CacheLines lines[2];
@@ -52,39 +64,53 @@ void SumOuterTile(const OuterProducts<S>& outer, int64_t x_offset,
                   int64_t w_offset, S* sums, Fetching* fetching) {
   using Vector = typename Simd<S>::Vector;
   constexpr int kLanes = Simd<S>::kLanes;
+  // Few sums are summed in several sets, as each waits for the last product.
+  constexpr int kSets = OuterSets<S>(kRows * kVectorCount);
   const int64_t sum_row = outer.sum_row;
+  const int64_t x_row = kSets > 1 ? outer.x_row : kGroups;
   const int64_t x_step = outer.x_step;
   const int64_t w_step = outer.w_step;
-  Vector sum[kRows][kVectorCount];
-#pragma GCC unroll 28
-  for (int i = 0; i < kRows; ++i) {
-#pragma GCC unroll 4
-    for (int o = 0; o < kVectorCount; ++o) {
-      sum[i][o] = Load(sums + i * sum_row + o * kLanes);
-    }
-  }
+  Vector sum[kSets][kRows][kVectorCount] = {};
   for (int64_t p = 0; p < outer.num_products; ++p) {
     const Product<S>& product = outer.products[p];
     const S* x = product.x + x_offset;
     const S* w = product.w + w_offset;
+    // Adds the next products to set s.
+    const auto add = [&](int s) __attribute__((always_inline)) {
+      const auto load_x = [x, x_row](int i) {
+        return Repeat<S, kGroups>::Load(x + i * x_row);
+      };
+      AddProducts<S>(load_x, w, sum[s]);
+      x += x_step;
+      w += w_step;
+    };
+    int64_t k = product.depth;
+    if (kSets > 1) {
+      for (; k >= kFetchColumns; k -= kFetchColumns) {
+        fetching->FetchSome();
+#pragma GCC unroll 8
+        for (int i = 0; i < kFetchColumns; ++i) add(i % kSets);
+      }
+    }
     int64_t columns = 0;  // Before the next lines are fetched.
-    for (int64_t k = product.depth; k > 0; --k, x += x_step, w += w_step) {
+    for (; k > 0; --k) {
       if (columns == 0) {
         fetching->FetchSome();
         columns = kFetchColumns;
       }
       --columns;
-      const auto load_x = [x](int i) {
-        return Repeat<S, kGroups>::Load(x + i * kGroups);
-      };
-      AddProducts<S>(load_x, w, sum);
+      add(0);
     }
   }
 #pragma GCC unroll 28
   for (int i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int o = 0; o < kVectorCount; ++o) {
-      Store(sum[i][o], sums + i * sum_row + o * kLanes);
+      S* const p = sums + i * sum_row + o * kLanes;
+      Vector all = sum[0][i][o];
+#pragma GCC unroll 4
+      for (int s = 1; s < kSets; ++s) all += sum[s][i][o];
+      Store<S>(Load(p) + all, p);
     }
   }
 }
@@ -107,13 +133,15 @@ template <typename S, int kGroups, int kVectorCount>
 void SumOuterVectors(const OuterProducts<S>& outer, int64_t w_offset,
                      Fetching* fetching) {
   constexpr int kMost = MaxOuterRows<S>(kVectorCount);
-  int64_t tiles = (outer.rows + kMost - 1) / kMost;
+  const int64_t most =
+      outer.x_row == kGroups ? kMost : MaxApartRows<S>(kVectorCount);
+  int64_t tiles = (outer.rows + most - 1) / most;
   for (int64_t i = 0; tiles > 0; --tiles) {
     const int64_t rows = (outer.rows - i + tiles - 1) / tiles;
     GetOuterTile<S, kGroups, kVectorCount>(rows,
                                            std::make_index_sequence<kMost>())(
-        outer, i * kGroups, w_offset, outer.sum + i * outer.sum_row + w_offset,
-        fetching);
+        outer, i * outer.x_row, w_offset,
+        outer.sum + i * outer.sum_row + w_offset, fetching);
     i += rows;
   }
 }
@@ -135,7 +163,9 @@ void SumOuter(const OuterProducts<S>& outer) {
   Fetching fetching;
   for (int i = 0; i < 2; ++i) {
     fetching.lines[i] = outer.fetch[i];
-    fetching.each[i] = (outer.fetch[i].count + fetches - 1) / fetches;
+    fetching.each[i] = outer.fetch[i].count == 0
+                           ? 0
+                           : (outer.fetch[i].count + fetches - 1) / fetches;
   }
   for (int64_t o = 0; tiles > 0; --tiles) {
     const int64_t vectors = (outer.vectors - o + tiles - 1) / tiles;

@@ -61,7 +61,8 @@ struct Product {
 //   x[p][x_offset + i * x_row + k * x_depth] *
 //   w[p][w_offset + k * w_depth + o * lanes]
 // for i < rows and o < vectors, where all are vectors, x's with its groups'
-// values over and over. All steps are in elements. Sums go over p, then k, in
+// values over and over, and then the same for other units, from the units'
+// steps on. All steps are in elements. Sums go over p, then k, in
 // ascending order, so do not depend on how rows and vectors were cut into
 // tiles.
 template <typename S>
@@ -80,6 +81,10 @@ struct Tile {
   // takes a vector with 128 bits for each.
   int64_t group_step;
   bool accumulate;  // Not with a group_step.
+  int64_t units;
+  int64_t x_unit;
+  int64_t w_unit;
+  int64_t sum_unit;
 };
 
 // Cache lines to fetch.
@@ -89,9 +94,9 @@ struct CacheLines {
   int64_t count;
 };
 
-// Sums of outer products, of neighbouring rows of x and vectors of w:
+// Sums of outer products, of rows of x and neighbouring vectors of w:
 //   sum[i][o] += products' sum over p, k of
-//     x[p][k * x_step + i * groups] * w[p][k * w_step + o * lanes]
+//     x[p][k * x_step + i * x_row] * w[p][k * w_step + o * lanes]
 // for i < rows and o < vectors, in an order like a tile's.
 template <typename S>
 struct OuterProducts {
@@ -99,6 +104,7 @@ struct OuterProducts {
   int64_t num_products;
   int64_t rows;
   int64_t vectors;
+  int64_t x_row;  // Faster if rows are neighbours, so many as there are groups.
   int64_t x_step;
   int64_t w_step;
   S* sum;

@@ -519,9 +519,8 @@ constexpr int MaxRows(int vectors) {
 // Calls f(i, address) for each row of sums. The compiler shall not keep all
 // addresses at once, for which it has no registers.
 template <int kRows, typename S, typename F>
-GROUPED_CONV_INLINE void ForRows(const Tile<S>& tile, const F& f) {
-  S* row = tile.sum;
-  const int64_t sum_row = tile.sum_row;
+GROUPED_CONV_INLINE void ForRows(int64_t sum_row, S* sums, const F& f) {
+  S* row = sums;
 #pragma GCC unroll 14
   for (int i = 0; i < kRows; ++i) {
     f(i, row);
@@ -562,14 +561,15 @@ GROUPED_CONV_INLINE void AddProducts(
 }
 
 template <typename S, int kGroups, int kVectorCount, int kRows>
-void Multiply(const Tile<S>& tile) {
+GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
+                                      int64_t w_offset, S* sums) {
   using Vector = typename Simd<S>::Vector;
   constexpr int kLanes = Simd<S>::kLanes;
   // Rows are addressed in fours, from few enough pointers for the registers.
   constexpr int kQuads = (kRows + 3) / 4;
   Vector sum[kRows][kVectorCount] = {};
   if (tile.accumulate) {
-    ForRows<kRows>(tile, [&](int i, const S* row) {
+    ForRows<kRows>(tile.sum_row, sums, [&](int i, const S* row) {
 #pragma GCC unroll 4
       for (int o = 0; o < kVectorCount; ++o) {
         sum[i][o] = Load(row + o * kLanes);
@@ -584,9 +584,9 @@ void Multiply(const Tile<S>& tile) {
     const S* x[kQuads];
 #pragma GCC unroll 4
     for (int q = 0; q < kQuads; ++q) {
-      x[q] = product.x + tile.x_offset + 4 * q * x_row;
+      x[q] = product.x + x_offset + 4 * q * x_row;
     }
-    const S* w = product.w + tile.w_offset;
+    const S* w = product.w + w_offset;
     const S* const end = w + product.depth * w_depth;
     for (; w != end; w += w_depth) {
       const auto load_x = [&](int i) {
@@ -602,11 +602,11 @@ void Multiply(const Tile<S>& tile) {
   constexpr bool kSplit = kGroups > 1 && kChannels > 1;
   constexpr bool kParts = kSplit && kChannels * sizeof(S) >= 16;
   if (kSplit && kVectorCount == 1 && tile.group_step == kChannels) {
-    ForRows<kRows>(tile, [&](int i, S* row) {
+    ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
       Store<S>(Transpose<S, kChannels>(sum[i][0]), row);
     });
   } else if (kSplit && kVectorCount == 2 && tile.group_step == 2 * kChannels) {
-    ForRows<kRows>(tile, [&](int i, S* row) {
+    ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
       Vector pair[] = {sum[i][0], sum[i][kVectorCount - 1]};
       TransposePair<S, 2 * kChannels>(pair);
       Store<S>(pair[0], row);
@@ -614,7 +614,7 @@ void Multiply(const Tile<S>& tile) {
     });
   } else if (kParts && tile.group_step != 0) {
     const int64_t group_step = tile.group_step;
-    ForRows<kRows>(tile, [&](int i, S* row) {
+    ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
 #pragma GCC unroll 4
       for (int o = 0; o < kVectorCount; ++o) {
         Parts<S, kParts ? kGroups : 1, kParts ? kChannels : kLanes>::Write(
@@ -624,12 +624,26 @@ void Multiply(const Tile<S>& tile) {
       }
     });
   } else {
-    ForRows<kRows>(tile, [&](int i, S* row) {
+    ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
 #pragma GCC unroll 4
       for (int o = 0; o < kVectorCount; ++o) {
         Store<S>(sum[i][o], row + o * kLanes);
       }
     });
+  }
+}
+
+template <typename S, int kGroups, int kVectorCount, int kRows>
+void Multiply(const Tile<S>& tile) {
+  int64_t x_offset = tile.x_offset;
+  int64_t w_offset = tile.w_offset;
+  S* sums = tile.sum;
+  for (int64_t i = tile.units; i > 0; --i) {
+    MultiplyUnit<S, kGroups, kVectorCount, kRows>(tile, x_offset, w_offset,
+                                                  sums);
+    x_offset += tile.x_unit;
+    w_offset += tile.w_unit;
+    sums += tile.sum_unit;
   }
 }
 

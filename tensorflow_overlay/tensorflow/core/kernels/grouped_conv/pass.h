@@ -47,16 +47,21 @@ struct Unit {
   int64_t block;
   int64_t first_channel;
   int64_t channels;
+  int64_t offset;  // Of its first element in a pixel of out.
 };
 
 template <typename T>
 struct Pass {
   using S = Sum<T>;
 
-  // `backward` is InputGradient. `best_vectors` is Form's.
-  Pass(const ConvGeometry& geometry, bool backward, int64_t best_vectors)
+  // `backward` is InputGradient. `best_vectors` is Form's. Rows that are read
+  // in place and have padding have `in_place_positions` for each tap, at least,
+  // as there are tiles of single positions at their ends.
+  Pass(const ConvGeometry& geometry, bool backward, int64_t best_vectors,
+       int64_t in_place_positions)
       : g(geometry),
         backward(backward),
+        in_place_positions(in_place_positions),
         kernels(GetKernels<T>()),
         x_channels(backward ? g.output_channels_per_group()
                             : g.input_channels_per_group()),
@@ -74,6 +79,12 @@ struct Pass {
   // memory.
   bool DivideFilter() {
     if (!plan.Make(g.dim[2], backward)) return false;
+    if (InPlaceByPixel()) {
+      in_place = true;
+      if (!plan.LeaveOutPadding(XSize(2))) return false;
+    } else {
+      in_place = form.log_groups == 0 && InPlaceByGroup();
+    }
     const int64_t vectors = form.Vectors(out_channels);
     const int64_t filter_rows = g.dim[0].filter * g.dim[1].filter;
     // An empty x has one channel of zeros.
@@ -100,6 +111,7 @@ struct Pass {
   // the whole filter, or of any one. Where that is beyond kRowBytes, the result
   // may be any number beyond it.
   int64_t RowBytes(bool all_phases, int64_t width) const {
+    if (in_place) return 0;
     int64_t pixels =
         (std::min(chunks.largest().taps, plan.phase_taps) - 1) * plan.tap_step +
         1 + (width - 1) * plan.x_step;
@@ -148,8 +160,19 @@ struct Pass {
            x_channels > 0 && width.filter == 1 && width.pad_before == 0 &&
            width.pad_after == 0 && (!backward || width.stride == 1);
   }
-  // Whether they are read there.
-  bool InPlace() const { return form.log_groups == 0 && InPlaceByGroup(); }
+  // Whether they do, but for what is between pixels, and for padding, which is
+  // not much, as groups have one channel each.
+  bool InPlaceByPixel() const {
+    const Dimension& width = g.dim[2];
+    return std::is_same<T, S>::value && g.layout == Layout::kChannelsLast &&
+           x_channels == 1 && form.log_groups > 0 &&
+           g.groups % form.groups_per_block() == 0 &&
+           (!backward || width.stride == 1) &&
+           width.filter <= OutSize(2) / in_place_positions &&
+           OutSize(2) * form.Vectors(out_channels) * form.lanes *
+                   static_cast<int64_t>(sizeof(S)) <=
+               kSumBytes;
+  }
 
   int64_t XSize(int i) const {
     return backward ? g.dim[i].output : g.dim[i].input;
@@ -173,15 +196,16 @@ struct Pass {
     const int64_t unit = set * units_per_set + i;
     const int64_t size = part_vectors * form.channels_per_vector;
     const int64_t first = unit % parts * size;
-    return {unit / parts, first, std::min(size, out_channels - first)};
+    const int64_t block = unit / parts;
+    return {block, first, std::min(size, out_channels - first),
+            block * form.groups_per_block() * out_steps.group +
+                first * out_steps.channel};
   }
-  // Where a row of out, numbered over the batch, has its first pixel of a unit.
-  int64_t OutOffset(int64_t row, const Unit& unit) const {
+  // Where a row of out, numbered over the batch, starts.
+  int64_t OutOffset(int64_t row) const {
     const int64_t image_rows = OutSize(0) * OutSize(1);
     return row / image_rows * out_steps.batch +
-           row % image_rows * OutSize(2) * out_steps.pixel +
-           unit.block * form.groups_per_block() * out_steps.group +
-           unit.first_channel * out_steps.channel;
+           row % image_rows * OutSize(2) * out_steps.pixel;
   }
   // What one of `count` tasks costs.
   int64_t TaskCycles(int64_t count) const {
@@ -192,6 +216,7 @@ struct Pass {
 
   const ConvGeometry g;
   const bool backward;
+  const int64_t in_place_positions;
   const Kernels<T>& kernels;
   const int64_t x_channels;
   const int64_t out_channels;
@@ -201,6 +226,7 @@ struct Pass {
   const int64_t rows;  // Of out, in the batch.
 
   RowPlan plan;
+  bool in_place;  // Whether rows of x are read where they lie.
   Chunks chunks;
   int64_t part_vectors;
   int64_t parts;  // Of a block.
@@ -241,7 +267,7 @@ class XRows {
         tensor_(tensor),
         first_block_(pass.GetUnit(set, 0).block),
         units_(pass.SetUnits(set)),
-        in_place_(pass.InPlace()),
+        in_place_(pass.in_place),
         row_size_(pass.x_row_bytes / sizeof(S)),
         x_(scratch->Take<S>(pass.slots * units_ * row_size_)),
         row_(scratch->Take<int64_t>(pass.chunks.largest().rows * most)),
@@ -257,10 +283,14 @@ class XRows {
     begin_ = begin;
     span_ = NeededSpan(pass_.plan, chunk, first_phase, end_phase, begin, end);
     cache_.Clear();
-    unit_step_ = in_place_ ? pass_.x_steps.group : row_size_;
-    pixel_step_ = in_place_ ? pass_.x_steps.pixel
-                            : chunk.channels * pass_.form.groups_per_block();
-    if (in_place_) return;
+    unit_step_ = row_size_;
+    pixel_step_ = chunk.channels * pass_.form.groups_per_block();
+    if (in_place_) {
+      unit_step_ = pass_.x_steps.group * pass_.form.groups_per_block();
+      pixel_step_ = pass_.x_steps.pixel;
+      span_.first = 0;
+      return;
+    }
     first_ = std::max<int64_t>(span_.first, 0);
     pixels_ = std::min(span_.end, pass_.XSize(2)) - first_;
     if (pass_.x_channels == 0) pixels_ = 0;  // The one channel is of zeros.
@@ -306,11 +336,10 @@ class XRows {
       });
     }
     for (int64_t i = 0; i < found; ++i) {
-      found_[i] =
-          row_[i] < 0 ? nullptr
-          : in_place_
-              ? reinterpret_cast<const S*>(TensorPixel(row_[i], span_.first))
-              : Slot(slot_[i]);
+      found_[i] = row_[i] < 0 ? nullptr
+                  : in_place_
+                      ? reinterpret_cast<const S*>(TensorPixel(row_[i], 0))
+                      : Slot(slot_[i]);
     }
     // The next rows are likely those behind the last one.
     const int64_t rows = g.batch * pass_.XSize(0) * pass_.XSize(1);

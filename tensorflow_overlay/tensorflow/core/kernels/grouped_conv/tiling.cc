@@ -118,6 +118,7 @@ bool RowPlan::Make(const Dimension& dim, bool backward) {
   num_phases = backward ? std::min(dim.stride, dim.input) : 1;
   x_step = backward ? 1 : dim.stride;
   out_step = backward ? dim.stride : 1;
+  phase_count = backward ? CeilDiv(dim.input, dim.stride) : dim.output;
   phase_taps = 1;
   tap_step = 1;
   taps = AllocateArray<int64_t>(num_taps);
@@ -136,7 +137,7 @@ bool RowPlan::Make(const Dimension& dim, bool backward) {
                     : 0;
   };
   // Sorts taps by phase, and in each by pixel.
-  for (int64_t p = 0; p < num_phases; ++p) phases[p] = {0, 0, 0};
+  for (int64_t p = 0; p < num_phases; ++p) phases[p] = {p, 0, 0, 0};
   for (int64_t tap = 0; tap < num_taps; ++tap) {
     const int64_t p = phase_of(tap);
     if (p < num_phases) ++phases[p].end_run;
@@ -173,6 +174,49 @@ bool RowPlan::Make(const Dimension& dim, bool backward) {
       ++runs[num_runs - 1].count;
     }
     phases[p].end_run = num_runs;
+  }
+  return true;
+}
+
+bool RowPlan::LeaveOutPadding(int64_t x_size) {
+  const int64_t count = phase_count;
+  // Taps are neighbours, or each is a run.
+  const Run first = runs[0];
+  const bool neighbours = first.count == num_taps;
+  const int64_t most_phases = std::min(2 * num_taps + 1, count);
+  runs = AllocateArray<Run>(most_phases * (neighbours ? 1 : num_taps));
+  phases = AllocateArray<Phase>(most_phases);
+  if (!runs || !phases) return false;
+  const int64_t step = tap_step;
+  int64_t num_runs = 0;
+  int64_t begin = 0;  // The taps of the last phase.
+  int64_t end = -1;
+  num_phases = 0;
+  phase_count = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t x = first.x + i * x_step;  // The first tap's.
+    // How many taps are before pixel `to`.
+    const auto taps_before = [&](int64_t to) {
+      return to <= x ? 0 : std::min(CeilDiv(to - x, step), num_taps);
+    };
+    const int64_t now_begin = taps_before(0);
+    const int64_t now_end = taps_before(x_size);
+    if (now_begin != begin || now_end != end) {
+      begin = now_begin;
+      end = now_end;
+      Phase& phase = phases[num_phases++];
+      phase = {i, 0, num_runs, num_runs};
+      if (neighbours && begin < end) {
+        runs[num_runs++] = {begin, end - begin, x + begin};
+      } else {
+        for (int64_t t = begin; t < end; ++t) {
+          runs[num_runs++] = {t, 1, x + t * step};
+        }
+      }
+      phase.end_run = num_runs;
+    }
+    Phase& phase = phases[num_phases - 1];
+    phase_count = std::max(phase_count, ++phase.count);
   }
   return true;
 }

@@ -40,21 +40,27 @@ namespace grouped_conv {
 
 inline int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Calls run(first, count) for pieces of [0, size) of at most `most`, as equal
-// as can be.
-template <typename F>
-void ForPieces(int64_t size, int64_t most, const F& run) {
-  const int64_t pieces = CeilDiv(size, most);
-  if (pieces == 0) return;
-  const int64_t count = size / pieces;
-  const int64_t larger = size % pieces;  // So many pieces have one more.
-  int64_t first = 0;
-  for (int64_t i = 0; i < pieces; ++i) {
-    const int64_t now = i < larger ? count + 1 : count;
-    run(first, now);
-    first += now;
+// Pieces of [0, size) of at most `most`, as equal as can be.
+struct Pieces {
+  Pieces(int64_t size, int64_t most)
+      : pieces(CeilDiv(size, most)),
+        count(pieces == 0 ? 0 : size / pieces),
+        larger(size - count * pieces) {}
+  // Calls run(first, count) for each, without a division.
+  template <typename F>
+  void ForEach(const F& run) const {
+    int64_t first = 0;
+    for (int64_t i = 0; i < pieces; ++i) {
+      const int64_t now = i < larger ? count + 1 : count;
+      run(first, now);
+      first += now;
+    }
   }
-}
+
+  int64_t pieces;
+  int64_t count;   // Of a piece.
+  int64_t larger;  // So many pieces have one more.
+};
 
 // Elements between neighbours in a tensor.
 struct Steps {
@@ -117,22 +123,28 @@ struct Run {
 // Positions in a row of out that use the same taps: all of them or, where
 // InputGradient has a stride, each stride-th.
 struct Phase {
+  int64_t first;
   int64_t count;
   int64_t first_run;
   int64_t end_run;
 };
 
-// What the positions of a row of out multiply. Those of phase p are p, p +
-// out_step and so on, and their pixels of x are x_step apart.
+// What the positions of a row of out multiply. Those of a phase are out_step
+// apart, and their pixels of x are x_step apart.
 struct RowPlan {
   // Returns false if there is no memory.
   bool Make(const Dimension& dim, bool backward);
+  // Divides the one phase that there is into some whose taps all find one of
+  // `x_size` pixels: those at the ends of a row have no taps for padding.
+  // Returns false if there is no memory.
+  bool LeaveOutPadding(int64_t x_size);
 
   int64_t num_taps;
   int64_t num_phases;
   int64_t x_step;
   int64_t out_step;
-  int64_t phase_taps;   // Of a phase, at most.
+  int64_t phase_count;  // Positions of a phase, at most.
+  int64_t phase_taps;   // Taps of a phase, at most.
   int64_t tap_step;     // Pixels of x between neighbouring taps of a phase.
   Array<int64_t> taps;  // The filter's, in the order of the runs.
   Array<Run> runs;
