@@ -38,8 +38,6 @@ constexpr int64_t kLatency = 8;
 constexpr int64_t kCacheBytes = 10;
 // Of units with so few vectors of w, calling the kernel for each costs much.
 constexpr int64_t kShortTile = 32;
-// What is larger does not stay in the first level's cache.
-constexpr int64_t kFirstCacheBytes = 3 << 14;
 
 template <typename T>
 struct Tensors {

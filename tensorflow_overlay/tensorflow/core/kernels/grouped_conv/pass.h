@@ -37,6 +37,8 @@ namespace grouped_conv {
 // together.
 constexpr int64_t kSharedFilterBytes = 5 << 16;
 constexpr int64_t kSharedRowBytes = 3 << 17;
+// What is larger does not stay in the first level's cache.
+constexpr int64_t kFirstCacheBytes = 3 << 14;
 // Tensors that are larger together are fetched ahead.
 constexpr int64_t kPrefetchBytes = 1 << 24;
 // Bounds what a unit needs for each channel.
@@ -160,14 +162,17 @@ struct Pass {
            x_channels > 0 && width.filter == 1 && width.pad_before == 0 &&
            width.pad_after == 0 && (!backward || width.stride == 1);
   }
-  // Whether they do, but for what is between pixels, and for padding, which is
-  // not much, as groups have one channel each.
+  // Whether they do, but for what is between pixels, and for padding, as groups
+  // have one channel each. What is left out for padding takes more tiles, which
+  // should be few, and computed for all units at once.
   bool InPlaceByPixel() const {
     const Dimension& width = g.dim[2];
     return std::is_same<T, S>::value && g.layout == Layout::kChannelsLast &&
            x_channels == 1 && form.log_groups > 0 &&
            g.groups % form.groups_per_block() == 0 &&
            (!backward || width.stride == 1) &&
+           g.filter_size() * static_cast<int64_t>(sizeof(S)) <=
+               kFirstCacheBytes / 2 &&
            width.filter <= OutSize(2) / in_place_positions &&
            OutSize(2) * form.Vectors(out_channels) * form.lanes *
                    static_cast<int64_t>(sizeof(S)) <=
