@@ -39,48 +39,64 @@ using grouped_conv::ConvProblem;
 using grouped_conv::Layout;
 using grouped_conv::Result;
 
-// Tasks that threads share. Each takes the next one when it has done one, so a
-// thread that wakes up late has less to do, or nothing: none waits for it then.
+// Tasks that threads share. Each takes them from a part of its own first, which
+// is the same part in the next convolution, as its cache has much of what that
+// needs; and then from the others' parts, so a thread that wakes up late has
+// less to do, or nothing: none waits for it then.
 class SharedTasks {
  public:
   // `task` has to live until Wait returns, this until all threads have come.
-  SharedTasks(int64_t count, const std::function<void(int64_t)>& task)
-      : count_(count), task_(task), next_(0), done_(0) {}
+  SharedTasks(int64_t count, int64_t threads,
+              const std::function<void(int64_t)>& task)
+      : task_(task), not_done_(count), parts_(threads) {
+    for (int64_t i = 0; i < threads; ++i) {
+      parts_[i].next = i * count / threads;
+      parts_[i].end = (i + 1) * count / threads;
+    }
+  }
 
-  // Runs tasks until all are taken, and has `others` more threads do so, each
-  // of which wakes up some of them. A thread that finds no task leaves the pool
-  // alone, which may be gone once Wait has returned.
+  // Runs tasks as thread `index` until all are taken, and has the other threads
+  // up to `end` do so, each of which wakes up some of them. A thread that finds
+  // no task leaves the pool alone, which may be gone once Wait has returned.
   static void Work(const std::shared_ptr<SharedTasks>& tasks,
-                   thread::ThreadPool* pool, int64_t others) {
-    for (int64_t i; (i = tasks->next_++) < tasks->count_;) {
-      while (others > 0) {
-        const int64_t theirs = (others - 1) / 2;
-        pool->Schedule([=] { Work(tasks, pool, theirs); });
-        others -= 1 + theirs;
+                   thread::ThreadPool* pool, int64_t index, int64_t end) {
+    const int64_t threads = tasks->parts_.size();
+    for (int64_t p = 0; p < threads; ++p) {
+      Part& part = tasks->parts_[(index + p) % threads];
+      for (int64_t i; (i = part.next++) < part.end;) {
+        while (index + 1 < end) {
+          const int64_t middle = (index + 1 + end) / 2;
+          pool->Schedule([=] { Work(tasks, pool, middle, end); });
+          end = middle;
+        }
+        tasks->task_(i);
+        if (--tasks->not_done_ == 0) tasks->done_.DecrementCount();
       }
-      tasks->task_(i);
-      if (++tasks->done_ == tasks->count_) tasks->not_done_.DecrementCount();
     }
   }
 
   // Waits until all are done. That is seldom longer than it would take to put
   // this thread to sleep and to wake it up.
   void Wait() {
-    for (int i = 0; i < kYields && done_ < count_; ++i) {
+    for (int i = 0; i < kYields && not_done_ > 0; ++i) {
       std::this_thread::yield();
     }
-    not_done_.Wait();
+    done_.Wait();
   }
 
  private:
   // Some 50 microseconds, if no other thread wants the core.
   static constexpr int kYields = 200;
 
-  const int64_t count_;
+  struct Part {
+    std::atomic<int64_t> next;
+    int64_t end;
+  };
+
   const std::function<void(int64_t)>& task_;
-  std::atomic<int64_t> next_;
-  std::atomic<int64_t> done_;
-  BlockingCounter not_done_{1};
+  std::atomic<int64_t> not_done_;
+  BlockingCounter done_{1};
+  std::vector<Part> parts_;
 };
 
 // Runs tasks on the threads of the device, until the step is cancelled.
@@ -101,13 +117,15 @@ class PoolTaskRunner : public grouped_conv::TaskRunner {
     if (count == 0) return;
     // What a thread should have to do at least, as Shard has it.
     constexpr int64_t kMinCycles = 10000;
-    const int64_t threads = std::min<int64_t>(
-        {num_threads(), count, cycles_per_task * count / kMinCycles});
+    const int64_t threads = std::max<int64_t>(
+        1, std::min<int64_t>(
+               {num_threads(), count, cycles_per_task * count / kMinCycles}));
     const std::function<void(int64_t)> unless_cancelled = [&](int64_t i) {
       if (!IsCancelled()) task(i);
     };
-    const auto tasks = std::make_shared<SharedTasks>(count, unless_cancelled);
-    SharedTasks::Work(tasks, workers_.workers, threads - 1);
+    const auto tasks =
+        std::make_shared<SharedTasks>(count, threads, unless_cancelled);
+    SharedTasks::Work(tasks, workers_.workers, 0, threads);
     tasks->Wait();
   }
 
