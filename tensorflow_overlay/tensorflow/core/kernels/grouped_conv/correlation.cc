@@ -52,7 +52,7 @@ struct Correlation : Pass<T> {
   // With two vectors, each x that is loaded is used twice.
   Correlation(const ConvGeometry& geometry, bool backward)
       : Pass<T>(geometry, backward, /*best_vectors=*/2,
-                /*in_place_positions=*/4) {}
+                /*in_place_vectors=*/1.5, /*in_place_positions=*/4) {}
 
   void Divide(int num_threads);
   Result Run(const Tensors<T>& tensors, TaskRunner* runner);
@@ -179,7 +179,8 @@ class CorrelationTask {
               pass.parts == 1 && pass.x_channels > 0;
     const bool direct =
         std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
-        pass.out_channels % form_.channels_per_vector == 0 &&
+        (form_.log_groups == 0 ||
+         pass.out_channels % form_.channels_per_vector == 0) &&
         pass.chunks.count() == 1 && scale_ == nullptr && bias_ == nullptr &&
         tensors.epilogue.activation == Activation::kNone;
     // The last block may have fewer groups.
@@ -368,6 +369,9 @@ void CorrelationTask<T>::SumRow(int64_t row) {
         tile.w_offset = i * tile.w_unit + v * form_.lanes;
         tile.sum = sums + j * tile.sum_row +
                    v * form_.channels_per_vector * channel_step;
+        const int64_t missing =
+            (v + num_v) * form_.channels_per_vector - unit.channels;
+        tile.last_lanes = direct && missing > 0 ? form_.lanes - missing : 0;
         vectors_done += num_v * num_j * tile.units;
         x_.FetchUntil(vectors_done, row_vectors);
         pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](tile);

@@ -90,7 +90,7 @@ struct FilterGradientPass : Pass<T> {
   // Fewer vectors are fewer groups, which are copied faster.
   explicit FilterGradientPass(const ConvGeometry& geometry)
       : Pass<T>(geometry, /*backward=*/false, /*best_vectors=*/1,
-                /*in_place_positions=*/16) {}
+                /*in_place_vectors=*/1.25, /*in_place_positions=*/16) {}
 
   void Divide();
   Result Run(const T* input, const T* gradient, T* filter, TaskRunner* runner);

@@ -80,7 +80,10 @@ struct Tile {
   // first ones of groups. If those groups' channels are not neighbours, it
   // takes a vector with 128 bits for each.
   int64_t group_step;
-  bool accumulate;  // Not with a group_step.
+  // If not 0, only so many lanes of the last vector are stored, which is of one
+  // group.
+  int64_t last_lanes;
+  bool accumulate;  // Not with either of these.
   int64_t units;
   int64_t x_unit;
   int64_t w_unit;

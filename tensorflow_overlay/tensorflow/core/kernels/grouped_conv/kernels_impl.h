@@ -579,6 +579,10 @@ GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
   const int64_t x_row = tile.x_row;
   const int64_t x_depth = tile.x_depth;
   const int64_t w_depth = tile.w_depth;
+  // Of a large w, the second level's cache has what comes next. With 16
+  // registers, fetching it ahead costs more than it gains.
+  constexpr bool kFetch = kVectorBytes == 64 && kGroups == 1;
+  constexpr int kRowsAhead = 4;
   for (int64_t p = 0; p < tile.num_products; ++p) {
     const Product<S>& product = tile.products[p];
     const S* x[kQuads];
@@ -592,6 +596,13 @@ GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
       const auto load_x = [&](int i) {
         return Repeat<S, kGroups>::Load(x[i / 4] + (i % 4) * x_row);
       };
+      if (kFetch) {
+        const S* const next = w + kRowsAhead * w_depth;
+#pragma GCC unroll 4
+        for (int o = 0; o < kVectorCount; ++o) {
+          __builtin_prefetch(next + o * kLanes);
+        }
+      }
       AddProducts<S>(load_x, w, sum);
 #pragma GCC unroll 4
       for (int q = 0; q < kQuads; ++q) x[q] += x_depth;
@@ -622,6 +633,16 @@ GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
             [=](int g) { return row + o * kChannels + g * group_step; }, 0,
             kParts ? kChannels : kLanes);
       }
+    });
+  } else if (kGroups == 1 && tile.last_lanes != 0) {
+    const int last_lanes = tile.last_lanes;
+    ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
+#pragma GCC unroll 4
+      for (int o = 0; o < kVectorCount - 1; ++o) {
+        Store<S>(sum[i][o], row + o * kLanes);
+      }
+      Some<S, kLanes>::Write(sum[i][kVectorCount - 1],
+                             row + (kVectorCount - 1) * kLanes, last_lanes);
     });
   } else {
     ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {

@@ -56,11 +56,12 @@ template <typename T>
 struct Pass {
   using S = Sum<T>;
 
-  // `backward` is InputGradient. `best_vectors` is Form's. Rows that are read
+  // `backward` is InputGradient. `best_vectors` is Form's. To read x in place,
+  // `in_place_vectors` times as many vectors may be needed. Rows that are read
   // in place and have padding have `in_place_positions` for each tap, at least,
   // as there are tiles of single positions at their ends.
   Pass(const ConvGeometry& geometry, bool backward, int64_t best_vectors,
-       int64_t in_place_positions)
+       double in_place_vectors, int64_t in_place_positions)
       : g(geometry),
         backward(backward),
         in_place_positions(in_place_positions),
@@ -70,7 +71,8 @@ struct Pass {
         out_channels(backward ? g.input_channels_per_group()
                               : g.output_channels_per_group()),
         form(kernels.lanes, sizeof(S), g.groups, x_channels, out_channels,
-             best_vectors, g.filter_taps() == 1 && InPlaceByGroup()),
+             best_vectors,
+             g.filter_taps() == 1 && InPlaceByGroup() ? in_place_vectors : 1),
         x_steps(TensorSteps(g, x_channels,
                             backward ? g.output_pixels() : g.input_pixels())),
         out_steps(TensorSteps(g, out_channels,

@@ -62,9 +62,9 @@ ConvGeometry WithFullTiles(const ConvGeometry& geometry) {
 
 Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
            int64_t x_channels, int64_t vector_channels, int64_t best_vectors,
-           bool in_place)
+           double several_groups_cost)
     : lanes(lanes), groups(groups), log_groups(0), channels_per_vector(lanes) {
-  int64_t fewest = -1;
+  double fewest = -1;
   for (int log = 0; lanes >> log > 0; ++log) {
     const int64_t together = lanes >> log;
     // Whether vectors can copy so many channels.
@@ -74,9 +74,8 @@ Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
     };
     if (!fits(x_channels) || !fits(vector_channels)) continue;
     const int64_t vectors = CeilDiv(vector_channels, together);
-    const int64_t cost = in_place && log > 0 ? 5 : 4;
-    const int64_t all_vectors =
-        vectors * CeilDiv(groups, int64_t{1} << log) * cost;
+    const double all_vectors = (log > 0 ? several_groups_cost : 1) * vectors *
+                               CeilDiv(groups, int64_t{1} << log);
     if (fewest < 0 || all_vectors < fewest ||
         (all_vectors == fewest && vectors == best_vectors)) {
       fewest = all_vectors;

@@ -83,11 +83,11 @@ ConvGeometry WithFullTiles(const ConvGeometry& geometry);
 // block's groups.
 struct Form {
   // Chooses how many groups fill the most lanes or, of those, how many need
-  // `best_vectors` for a block. `scalar_bytes` is the size of a lane. If x can
-  // be read `in_place`, which takes vectors of one group, those may be a
-  // quarter more.
+  // `best_vectors` for a block. `scalar_bytes` is the size of a lane. Vectors
+  // of more than one group count `several_groups_cost` times.
   Form(int64_t lanes, int64_t scalar_bytes, int64_t groups, int64_t x_channels,
-       int64_t vector_channels, int64_t best_vectors, bool in_place);
+       int64_t vector_channels, int64_t best_vectors,
+       double several_groups_cost);
 
   int64_t blocks() const { return CeilDiv(groups, groups_per_block()); }
   int64_t groups_per_block() const { return int64_t{1} << log_groups; }
