@@ -355,7 +355,7 @@ void FilterGradientPass<T>::FetchRows(const T* tensor, const Steps& steps,
                  groups * channels * sizeof(T), steps.pixel * sizeof(T),
                  count * pixels,
                  this->SetUnits(set) * this->chunks.largest().rows *
-                     this->plan.phases[this->plan.num_phases - 1].end_run);
+                     std::max<int64_t>(this->plan.num_runs, 1));
 }
 
 template <typename T>

@@ -462,6 +462,11 @@ TEST(GroupedConvTest, ChosenProblems) {
         "g48ic48oc96ih5iw70kh3dh2ph2", "g16ic16oc16ih4iw200kh1kw9dw3pw12",
         "g64ic64oc64id3ih4iw50kd2kh2kw3pw1", "g32ic32oc32ih3iw7kh3kw3ph1",
         "g16ic16oc16ih20iw60kh18kw3ph9pw1", "g16ic16oc16ih1iw9000kh1kw3pw1",
+        // Of which no tap finds a pixel.
+        "g16ic16oc16ih1iw1kh1kw1sw2pw1qw30", "g16ic16oc16ih4iw0kh1kw1pw8",
+        // Many taps, dilated or not.
+        "g2ic2oc2ih1iw600kh1kw150dw2_same", "g2ic2oc2ih4iw256kh48kw64ph24pw32",
+        "g16ic16oc16ih1iw600kh1kw33pw16", "g2ic2oc2ih4iw256kh80kw32ph40pw16",
         // Pixels that make other rows, of one image or of all.
         "g3mb4ic24oc48ih7", "g2mb3ic8oc8ih4iw7_cf", "g5mb7ic40oc20id2ih4iw3",
         // Filter gradients whose sums exceed the tensors.

@@ -100,14 +100,15 @@ struct CacheLines {
 // Sums of outer products, of rows of x and neighbouring vectors of w:
 //   sum[i][o] += products' sum over p, k of
 //     x[p][k * x_step + i * x_row] * w[p][k * w_step + o * lanes]
-// for i < rows and o < vectors, in an order like a tile's.
+// for i < rows and o < vectors. Few sums are several sums of every so many-th
+// column first, by the numbers of rows and vectors alone.
 template <typename S>
 struct OuterProducts {
   const Product<S>* products;
   int64_t num_products;
   int64_t rows;
   int64_t vectors;
-  int64_t x_row;  // Faster if rows are neighbours, so many as there are groups.
+  int64_t x_row;  // Faster if it is the number of groups: no gaps.
   int64_t x_step;
   int64_t w_step;
   S* sum;

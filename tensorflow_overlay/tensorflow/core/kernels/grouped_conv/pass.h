@@ -39,6 +39,9 @@ constexpr int64_t kSharedFilterBytes = 5 << 16;
 constexpr int64_t kSharedRowBytes = 3 << 17;
 // What is larger does not stay in the first level's cache.
 constexpr int64_t kFirstCacheBytes = 3 << 14;
+// Of a row that is read in place and has padding, each tap may be a run of its
+// own in twice as many phases.
+constexpr int64_t kMostTapsInPlace = 32;
 // Tensors that are larger together are fetched ahead.
 constexpr int64_t kPrefetchBytes = 1 << 24;
 // Bounds what a unit needs for each channel.
@@ -113,7 +116,7 @@ struct Pass {
 
   // Bytes of a unit's row of x for `width` positions of all phases, which needs
   // the whole filter, or of any one. Where that is beyond kRowBytes, the result
-  // may be any number beyond it.
+  // may be any number beyond it. 0 if rows are read in place.
   int64_t RowBytes(bool all_phases, int64_t width) const {
     if (in_place) return 0;
     int64_t pixels =
@@ -173,6 +176,7 @@ struct Pass {
            x_channels == 1 && form.log_groups > 0 &&
            g.groups % form.groups_per_block() == 0 &&
            (!backward || width.stride == 1) &&
+           width.filter <= kMostTapsInPlace && g.filter_taps() <= kListSize &&
            g.filter_size() * static_cast<int64_t>(sizeof(S)) <=
                kFirstCacheBytes / 2 &&
            width.filter <= OutSize(2) / in_place_positions &&
@@ -288,16 +292,16 @@ class XRows {
              int64_t begin, int64_t end) {
     chunk_ = chunk;
     begin_ = begin;
-    span_ = NeededSpan(pass_.plan, chunk, first_phase, end_phase, begin, end);
     cache_.Clear();
     unit_step_ = row_size_;
     pixel_step_ = chunk.channels * pass_.form.groups_per_block();
     if (in_place_) {
       unit_step_ = pass_.x_steps.group * pass_.form.groups_per_block();
       pixel_step_ = pass_.x_steps.pixel;
-      span_.first = 0;
+      span_ = {0, 0};  // Unused but for the first.
       return;
     }
+    span_ = NeededSpan(pass_.plan, chunk, first_phase, end_phase, begin, end);
     first_ = std::max<int64_t>(span_.first, 0);
     pixels_ = std::min(span_.end, pass_.XSize(2)) - first_;
     if (pass_.x_channels == 0) pixels_ = 0;  // The one channel is of zeros.

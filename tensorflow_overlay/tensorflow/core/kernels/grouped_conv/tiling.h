@@ -121,9 +121,10 @@ struct Run {
 };
 
 // Positions in a row of out that use the same taps: all of them or, where
-// InputGradient has a stride, each stride-th.
+// InputGradient has a stride, each stride-th; or neighbours, where taps for
+// padding are left out.
 struct Phase {
-  int64_t first;
+  int64_t first;  // Position.
   int64_t count;
   int64_t first_run;
   int64_t end_run;
@@ -140,6 +141,7 @@ struct RowPlan {
   bool LeaveOutPadding(int64_t x_size);
 
   int64_t num_taps;
+  int64_t num_runs;
   int64_t num_phases;
   int64_t x_step;
   int64_t out_step;
