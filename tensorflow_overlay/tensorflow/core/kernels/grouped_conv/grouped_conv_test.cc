@@ -387,8 +387,9 @@ std::string RandomProblem(int64_t work, std::mt19937* random) {
            << "s" << dim << pick({1, 1, 1, 2, 3}) << "d" << dim
            << pick({1, 1, 1, 2, 3});
       if (!same) {
-        text << "p" << dim << below(filter + 2) << "q" << dim
-             << below(filter + 2);
+        // At times there is more padding than anything else.
+        const int limit = below(4) == 0 ? 40 : filter + 2;
+        text << "p" << dim << below(limit) << "q" << dim << below(limit);
       }
     }
     if (same) text << "_same";
