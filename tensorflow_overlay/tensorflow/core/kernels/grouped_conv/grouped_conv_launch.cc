@@ -40,9 +40,9 @@ using grouped_conv::Layout;
 using grouped_conv::Result;
 
 // Tasks that threads share. Each takes them from a part of its own first, which
-// is the same part in the next convolution, as its cache has much of what that
-// needs; and then from the others' parts, so a thread that wakes up late has
-// less to do, or nothing: none waits for it then.
+// with two threads is mostly the same part in the next convolution, as its
+// cache has much of what that needs; and then from the others' parts, so a
+// thread that wakes up late has less to do, or nothing: none waits for it then.
 class SharedTasks {
  public:
   // `task` has to live until Wait returns, this until all threads have come.
