@@ -351,11 +351,13 @@ void FilterGradientPass<T>::FetchRows(const T* tensor, const Steps& steps,
   const int64_t last =
       this->GetUnit(set, this->SetUnits(set) - 1).block * per_block;
   const int64_t groups = std::min(last + per_block, this->form.groups) - first;
+  // None if all taps find padding.
+  const int64_t runs = this->plan.phases[this->plan.num_phases - 1].end_run;
   fetcher->Start(tensor + row * pixels * steps.pixel + first * steps.group,
                  groups * channels * sizeof(T), steps.pixel * sizeof(T),
                  count * pixels,
                  this->SetUnits(set) * this->chunks.largest().rows *
-                     std::max<int64_t>(this->plan.num_runs, 1));
+                     std::max<int64_t>(runs, 1));
 }
 
 template <typename T>

@@ -155,7 +155,7 @@ bool RowPlan::Make(const Dimension& dim, bool backward) {
   // Taps of phases beyond the input are in no run.
   std::fill(taps.get() + end, taps.get() + num_taps, 0);
 
-  num_runs = 0;
+  int64_t num_runs = 0;
   for (int64_t p = 0; p < num_phases; ++p) {
     const int64_t first_tap = phases[p].first_run;
     const int64_t end_tap = phases[p].end_run;
@@ -187,7 +187,7 @@ bool RowPlan::LeaveOutPadding(int64_t x_size) {
   phases = AllocateArray<Phase>(most_phases);
   if (!runs || !phases) return false;
   const int64_t step = tap_step;
-  num_runs = 0;
+  int64_t num_runs = 0;
   int64_t begin = 0;  // The taps of the last phase.
   int64_t end = -1;
   num_phases = 0;

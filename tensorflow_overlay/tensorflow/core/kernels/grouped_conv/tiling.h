@@ -141,7 +141,6 @@ struct RowPlan {
   bool LeaveOutPadding(int64_t x_size);
 
   int64_t num_taps;
-  int64_t num_runs;
   int64_t num_phases;
   int64_t x_step;
   int64_t out_step;
