@@ -61,7 +61,8 @@ struct Correlation : Pass<T> {
   int64_t rows_per_task;
   int64_t tile_vectors;
   // Whether the kernel computes all units' tiles of some positions in one call.
-  // Their filters must stay in the first level's cache.
+  // Their filters must stay in the first level's cache. Few calls, and sums
+  // whose cache lines are neighbours are stored one after the other.
   bool units_together;
 
  private:
@@ -132,8 +133,10 @@ void Correlation<T>::Divide(int num_threads) {
     // As equal as can be.
     this->units_per_set = CeilDiv(this->units, this->sets());
   }
-  units_together = this->unit_size() <= kShortTile * this->form.lanes &&
-                   this->units_per_set * filter_bytes <= kFirstCacheBytes / 2;
+  const bool short_tiles = this->unit_size() <= kShortTile * this->form.lanes;
+  units_together =
+      (short_tiles || (this->in_place && this->g.filter_taps() == 1)) &&
+      this->units_per_set * filter_bytes <= kFirstCacheFilterBytes;
   this->SetPrefetch();
   const int64_t tasks = CeilDiv(most_tasks, this->sets());
   rows_per_task = CeilDiv(this->rows, std::min(this->rows, tasks));
@@ -172,8 +175,11 @@ class CorrelationTask {
     packed_ = scratch->Has(content);
     // Which it will be when Run has packed it.
     if (pass.chunks.count() == 1) scratch->Keep(content);
-    scale_ = PackChannels(tensors.epilogue.scale, scratch);
-    bias_ = PackChannels(tensors.epilogue.bias, scratch);
+    epilogue_.scale = PackChannels(tensors.epilogue.scale, scratch);
+    epilogue_.bias = PackChannels(tensors.epilogue.bias, scratch);
+    epilogue_.activation = tensors.epilogue.activation;
+    finish_ = epilogue_.scale != nullptr || epilogue_.bias != nullptr ||
+              epilogue_.activation != Activation::kNone;
     filled_ = pass.g.groups % form_.groups_per_block() == 0 &&
               pass.out_channels % form_.channels_per_vector == 0 &&
               pass.parts == 1 && pass.x_channels > 0;
@@ -181,8 +187,9 @@ class CorrelationTask {
         std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
         (form_.log_groups == 0 ||
          pass.out_channels % form_.channels_per_vector == 0) &&
-        pass.chunks.count() == 1 && scale_ == nullptr && bias_ == nullptr &&
-        tensors.epilogue.activation == Activation::kNone;
+        pass.chunks.count() == 1 &&
+        (!finish_ || (std::is_same<S, float>::value &&
+                      epilogue_.activation != Activation::kElu));
     // The last block may have fewer groups.
     direct_units_ =
         direct ? std::min(units_, (form_.groups / form_.groups_per_block() -
@@ -234,8 +241,8 @@ class CorrelationTask {
   Unit* const unit_;
   // Of a unit's vectors. If there are several units, they have all channels.
   const Pieces pieces_;
-  const S* scale_;
-  const S* bias_;
+  ScratchEpilogue<S> epilogue_;
+  bool finish_;  // Whether it does anything.
   bool packed_;  // Whether w_ is the filter already.
   bool filled_;  // Whether all lanes have a channel of a group.
   int64_t
@@ -353,6 +360,7 @@ void CorrelationTask<T>::SumRow(int64_t row) {
       int64_t channel_step = form_.groups_per_block();
       tile.sum_row = pass_.part_size();
       tile.group_step = 0;
+      tile.epilogue = direct && finish_ ? &epilogue_ : nullptr;
       tile.units = 1;
       if (direct) {
         sums = reinterpret_cast<S*>(out);
@@ -367,6 +375,7 @@ void CorrelationTask<T>::SumRow(int64_t row) {
                                 int64_t num_j) {
         tile.x_offset = i * tile.x_unit + j * tile.x_row;
         tile.w_offset = i * tile.w_unit + v * form_.lanes;
+        tile.epilogue_offset = i * pass_.part_size() + v * form_.lanes;
         tile.sum = sums + j * tile.sum_row +
                    v * form_.channels_per_vector * channel_step;
         const int64_t missing =
@@ -390,11 +399,10 @@ template <typename T>
 void CorrelationTask<T>::StoreSums(int64_t i, const Unit& unit, int64_t count,
                                    const Steps& steps, const S* sums,
                                    T* out) const {
-  ScratchEpilogue<T> epilogue;
+  ScratchEpilogue<S> epilogue = epilogue_;
   const int64_t offset = i * pass_.part_size();
-  if (scale_ != nullptr) epilogue.scale = scale_ + offset;
-  if (bias_ != nullptr) epilogue.bias = bias_ + offset;
-  epilogue.activation = tensors_.epilogue.activation;
+  if (epilogue.scale != nullptr) epilogue.scale += offset;
+  if (epilogue.bias != nullptr) epilogue.bias += offset;
   pass_.kernels.unpack(form_.Map(steps, unit.block, 1, count, unit.channels,
                                  pass_.part_size(), 0),
                        sums, epilogue, out);

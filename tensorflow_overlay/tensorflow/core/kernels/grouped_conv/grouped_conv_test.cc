@@ -235,7 +235,7 @@ void TestForward(const ConvGeometry& g, const char* type,
   const unsigned kind = (*random)();
   if (kind % 4 == 1) epilogue.scale = scale.data();
   if (kind % 4 != 0) epilogue.bias = bias.data();
-  if (kind % 4 != 0 && !std::is_same<T, int32_t>::value) {
+  if (!std::is_same<T, int32_t>::value) {
     epilogue.activation = static_cast<Activation>(kind / 4 % 4);
   }
 

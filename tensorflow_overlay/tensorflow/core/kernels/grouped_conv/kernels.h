@@ -57,6 +57,15 @@ struct Product {
   int64_t depth;  // Columns of x, rows of w.
 };
 
+// What is applied to sums where not null, with a value for each of a pixel's
+// elements in scratch.
+template <typename S>
+struct ScratchEpilogue {
+  const S* scale = nullptr;
+  const S* bias = nullptr;
+  Activation activation = Activation::kNone;
+};
+
 // sum[i][o] (+)= products' sum over p, k of
 //   x[p][x_offset + i * x_row + k * x_depth] *
 //   w[p][w_offset + k * w_depth + o * lanes]
@@ -83,7 +92,12 @@ struct Tile {
   // If not 0, only so many lanes of the last vector are stored, which is of one
   // group.
   int64_t last_lanes;
-  bool accumulate;  // Not with either of these.
+  // If not null, is applied to the sums, which are float, before they are
+  // stored. It must not be Elu. The first vector's values are at
+  // epilogue_offset, another unit's so far from them as its w in a row.
+  const ScratchEpilogue<S>* epilogue;
+  int64_t epilogue_offset;
+  bool accumulate;  // Not with any of these.
   int64_t units;
   int64_t x_unit;
   int64_t w_unit;
@@ -133,15 +147,6 @@ struct Mapping {
   int64_t scratch_block;
 };
 
-// What Unpack applies, where not null, with the values of a pixel's elements in
-// scratch.
-template <typename T>
-struct ScratchEpilogue {
-  const Sum<T>* scale = nullptr;
-  const Sum<T>* bias = nullptr;
-  Activation activation = Activation::kNone;
-};
-
 constexpr int kMaxVectors = 4;  // Of a tile.
 constexpr int kMaxRows = 14;
 constexpr int kMaxLogGroups = 4;  // Of the groups of a vector.
@@ -160,7 +165,7 @@ struct Kernels {
   void (*pack)(const Mapping& mapping, const T* tensor, Sum<T>* scratch);
   // Reads whole vectors from scratch, whatever the number of channels.
   void (*unpack)(const Mapping& mapping, const Sum<T>* scratch,
-                 const ScratchEpilogue<T>& epilogue, T* tensor);
+                 const ScratchEpilogue<Sum<T>>& epilogue, T* tensor);
 };
 
 // What each instruction set has.

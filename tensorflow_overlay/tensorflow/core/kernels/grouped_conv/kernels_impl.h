@@ -560,9 +560,42 @@ GROUPED_CONV_INLINE void AddProducts(
   }
 }
 
+// Applies an epilogue, whose first vector is at `offset`, to sums in registers.
+template <typename S, int kVectorCount, int kRows>
+GROUPED_CONV_INLINE void FinishSums(
+    const ScratchEpilogue<S>& epilogue, int64_t offset,
+    typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
+  using Vector = typename Simd<S>::Vector;
+  constexpr int kLanes = Simd<S>::kLanes;
+  const auto for_all = [&](const auto& f) {
+#pragma GCC unroll 4
+    for (int o = 0; o < kVectorCount; ++o) {
+#pragma GCC unroll 28
+      for (int i = 0; i < kRows; ++i) f(o, &sum[i][o]);
+    }
+  };
+  if (epilogue.scale) {
+    const S* const scale = epilogue.scale + offset;
+    for_all([=](int o, Vector* v) { *v *= Load(scale + o * kLanes); });
+  }
+  if (epilogue.bias) {
+    const S* const bias = epilogue.bias + offset;
+    for_all([=](int o, Vector* v) { *v += Load(bias + o * kLanes); });
+  }
+  // As Activate does.
+  if (epilogue.activation != Activation::kNone) {
+    for_all([](int, Vector* v) { *v = *v < Vector{} ? Vector{} : *v; });
+  }
+  if (epilogue.activation == Activation::kRelu6) {
+    const Vector six = Vector{} + 6;
+    for_all([=](int, Vector* v) { *v = *v > six ? six : *v; });
+  }
+}
+
 template <typename S, int kGroups, int kVectorCount, int kRows>
 GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
-                                      int64_t w_offset, S* sums) {
+                                      int64_t w_offset, int64_t epilogue_offset,
+                                      S* sums) {
   using Vector = typename Simd<S>::Vector;
   constexpr int kLanes = Simd<S>::kLanes;
   // Rows are addressed in fours, from few enough pointers for the registers.
@@ -607,6 +640,9 @@ GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
 #pragma GCC unroll 4
       for (int q = 0; q < kQuads; ++q) x[q] += x_depth;
     }
+  }
+  if (std::is_same<S, float>::value && tile.epilogue != nullptr) {
+    FinishSums<S>(*tile.epilogue, epilogue_offset, sum);
   }
   // Whether sums can be stored group by group, from parts of a vector.
   constexpr int kChannels = kLanes / kGroups;
@@ -658,12 +694,14 @@ template <typename S, int kGroups, int kVectorCount, int kRows>
 void Multiply(const Tile<S>& tile) {
   int64_t x_offset = tile.x_offset;
   int64_t w_offset = tile.w_offset;
+  int64_t epilogue_offset = tile.epilogue_offset;
   S* sums = tile.sum;
   for (int64_t i = tile.units; i > 0; --i) {
     MultiplyUnit<S, kGroups, kVectorCount, kRows>(tile, x_offset, w_offset,
-                                                  sums);
+                                                  epilogue_offset, sums);
     x_offset += tile.x_unit;
     w_offset += tile.w_unit;
+    epilogue_offset += tile.w_depth;
     sums += tile.sum_unit;
   }
 }
@@ -984,7 +1022,7 @@ struct Finish {
     if (epilogue.bias) sum += Load(epilogue.bias + index);
     return Activate<S>(epilogue.activation, sum);
   }
-  const ScratchEpilogue<T> epilogue;
+  const ScratchEpilogue<S> epilogue;
 };
 
 template <typename T>
@@ -998,7 +1036,7 @@ struct Keep {
 
 template <typename T>
 void Unpack(const Mapping& mapping, const Sum<T>* scratch,
-            const ScratchEpilogue<T>& epilogue, T* tensor) {
+            const ScratchEpilogue<Sum<T>>& epilogue, T* tensor) {
   if (epilogue.scale == nullptr && epilogue.bias == nullptr &&
       epilogue.activation == Activation::kNone) {
     Copy(Unpacker<T, Keep<T>>(), mapping, tensor, scratch);

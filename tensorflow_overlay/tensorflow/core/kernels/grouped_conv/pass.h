@@ -39,6 +39,8 @@ constexpr int64_t kSharedFilterBytes = 5 << 16;
 constexpr int64_t kSharedRowBytes = 3 << 17;
 // What is larger does not stay in the first level's cache.
 constexpr int64_t kFirstCacheBytes = 3 << 14;
+// Filters that do, beside what they multiply.
+constexpr int64_t kFirstCacheFilterBytes = kFirstCacheBytes / 2;
 // Of a row that is read in place and has padding, each tap may be a run of its
 // own in twice as many phases.
 constexpr int64_t kMostTapsInPlace = 32;
@@ -178,7 +180,7 @@ struct Pass {
            (!backward || width.stride == 1) &&
            width.filter <= kMostTapsInPlace && g.filter_taps() <= kListSize &&
            g.filter_size() * static_cast<int64_t>(sizeof(S)) <=
-               kFirstCacheBytes / 2 &&
+               kFirstCacheFilterBytes &&
            width.filter <= OutSize(2) / in_place_positions &&
            OutSize(2) * form.Vectors(out_channels) * form.lanes *
                    static_cast<int64_t>(sizeof(S)) <=
