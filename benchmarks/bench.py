@@ -47,8 +47,10 @@ PEERS = [
     Peer("2.21 op", "tensorflow-2.21.0", "tensorflow_ops.Op"),
 ]
 
-# A turn lasts about so many seconds; a peer gets so many turns.
+# A turn lasts so many seconds, after so many that are not timed: after a pause, and
+# where a result has new memory, caches take some calls. A peer gets so many turns.
 TURN = 0.03
+WARM_UP = 0.01
 TURNS = 5
 # A call of so many seconds is not repeated more than it must be.
 SLOW = 0.5
@@ -138,8 +140,9 @@ def time_pass(workers, layer, problem, pass_name, left_out):
             if isinstance(failure, Slow):
                 slow[name] = PATIENCE
 
-    def repeat(name, count):
-        answer = ask(name, repeat=count)
+    def take_turn(name):
+        # One of a few calls is not worth another untimed one.
+        answer = ask(name, turn=TURN, warm_up=WARM_UP if min(seconds[name]) < TURN else 0)
         if answer:
             seconds[name] += answer["seconds"]
 
@@ -161,13 +164,13 @@ def time_pass(workers, layer, problem, pass_name, left_out):
     for name, times in list(seconds.items()):
         if HOPELESS * fastest < times[0] < SLOW:
             # One call may be slow because of something else.
-            repeat(name, 3)
+            take_turn(name)
     once = {name: min(times) for name, times in seconds.items()}
     contenders = left_out.note(layer, problem, pass_name, {**once, **slow}, failures)
     for _ in range(TURNS if fastest < SLOW else 1):
         for name in contenders:
             if name in seconds:
-                repeat(name, int(min(max(TURN / once[name], 1), 50)))
+                take_turn(name)
     return {name: statistics.median(times) for name, times in seconds.items()}, failures
 
 

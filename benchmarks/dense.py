@@ -26,8 +26,9 @@ PROBLEMS = [
     "mb8ic512oc512ih7kh3ph1",
     "mb2ic32oc32id8ih28kd3kh3pd1ph1",
 ]
-# A turn lasts about so many seconds.
+# A turn lasts so many seconds, after so many that are not timed.
 TURN = 0.02
+WARM_UP = 0.005
 
 
 def ratio(workers, text, pass_name, turns):
@@ -35,13 +36,12 @@ def ratio(workers, text, pass_name, turns):
     seconds = {}
     for name, worker in workers.items():
         worker.ask(problem=text, **{"pass": pass_name})
-        once = min(worker.ask(repeat=5)["seconds"])
         seconds[name] = []
-    repeat = int(min(max(TURN / once, 1), 1000))
     for _ in range(turns):
         for name, worker in workers.items():
             # Of a turn the median; a whole turn may be one in which the machine was busy.
-            seconds[name].append(statistics.median(worker.ask(repeat=repeat)["seconds"]))
+            answer = worker.ask(turn=TURN, warm_up=WARM_UP)
+            seconds[name].append(statistics.median(answer["seconds"]))
     official = statistics.median(seconds["stock"])
     return official, statistics.median(seconds["rebuilt"]) / official
 

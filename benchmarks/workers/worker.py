@@ -4,7 +4,9 @@ Says {"version": "..."} when it is ready. Then speaks JSON lines, a request on
 standard input, its answer on standard output:
 
     {"problem": "g32mb8ic128...", "pass": "forward"}   -> {"seconds": 0.1, "sample": [...]}
-    {"repeat": 5}       times what was loaded last     -> {"seconds": [0.1, ...]}
+    {"turn": 0.03, "warm_up": 0.01}
+                        calls what was loaded last for so many seconds, after so
+                        many untimed ones             -> {"seconds": [0.1, ...]}
     {"forget": true}    frees it                       -> {}
 
 What fails is answered with {"error": "..."}. The class has a `version`, and is
@@ -17,6 +19,7 @@ counts). Tensors are brought into the layout that the framework wants while
 loading: this is not timed.
 """
 
+import array
 import importlib
 import json
 import os
@@ -29,6 +32,9 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from problem import Problem  # noqa: E402
+
+# In a turn.
+MOST_CALLS = 1000
 
 
 class Worker:
@@ -45,8 +51,8 @@ class Worker:
         """Returns the answer to a request."""
         if "problem" in request:
             return self._load(request["problem"], request["pass"])
-        if "repeat" in request:
-            return {"seconds": self._time(request["repeat"])}
+        if "turn" in request:
+            return {"seconds": self._take_turn(request["turn"], request["warm_up"])}
         self._forget()
         return {}
 
@@ -60,17 +66,24 @@ class Worker:
             return {"error": "has no %s" % name.replace("_", " ")}
         self._run = self._passes[name]
         arrays = self._peer.arrays(self._run())
-        return {"seconds": self._time(1)[0], "sample": sum(map(sample, arrays), [])}
+        return {"seconds": self._take_turn(0, 0)[0], "sample": sum(map(sample, arrays), [])}
 
-    def _time(self, repeat):
-        if repeat > 1:
-            self._run()  # Caches are another process's after a pause.
-        seconds = []
-        for _ in range(repeat):
+    def _take_turn(self, turn, warm_up):
+        """Returns what each call took, of which there is at least one."""
+        start = time.perf_counter()
+        while time.perf_counter() < start + warm_up:
+            self._run()
+        # A list would grow into the memory of results that were freed, and the next
+        # ones go to pages that nothing has touched.
+        seconds = array.array("d", bytes(8 * MOST_CALLS))
+        calls = 0
+        end = time.perf_counter() + turn
+        while calls == 0 or (calls < MOST_CALLS and time.perf_counter() < end):
             start = time.perf_counter()
             self._run()
-            seconds.append(time.perf_counter() - start)
-        return seconds
+            seconds[calls] = time.perf_counter() - start
+            calls += 1
+        return seconds[:calls].tolist()
 
 
 def sample(array):
