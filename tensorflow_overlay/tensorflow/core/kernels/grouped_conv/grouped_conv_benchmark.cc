@@ -24,13 +24,16 @@ limitations under the License.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
 #include "tensorflow/core/kernels/grouped_conv/problem_string.h"
+#include "tensorflow/core/kernels/grouped_conv/shared_tasks.h"
 
 namespace grouped_conv {
 namespace {
@@ -64,7 +67,7 @@ class ThreadRunner : public TaskRunner {
       std::lock_guard<std::mutex> lock(mutex_);
       stop_ = true;
     }
-    start_.notify_all();
+    wake_up_.notify_all();
     for (std::thread& thread : threads_) thread.join();
   }
   int num_threads() const override {
@@ -72,42 +75,33 @@ class ThreadRunner : public TaskRunner {
   }
   void Run(int64_t count, int64_t,
            const std::function<void(int64_t)>& task) override {
-    std::unique_lock<std::mutex> lock(mutex_);
-    task_ = &task;
-    next_ = 0;
-    count_ = count;
-    start_.notify_all();
-    Work(&lock);
-    done_.wait(lock, [this] { return running_ == 0; });
+    SharedTasks::Run(count, num_threads(), task,
+                     [this](std::function<void()> work) {
+                       {
+                         std::lock_guard<std::mutex> lock(mutex_);
+                         work_.push_back(std::move(work));
+                       }
+                       wake_up_.notify_one();
+                     });
   }
 
  private:
-  void Work(std::unique_lock<std::mutex>* lock) {
-    ++running_;
-    while (next_ < count_) {
-      const int64_t i = next_++;
-      lock->unlock();
-      (*task_)(i);
-      lock->lock();
-    }
-    if (--running_ == 0) done_.notify_all();
-  }
   void Loop() {
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
-      start_.wait(lock, [this] { return stop_ || next_ < count_; });
+      wake_up_.wait(lock, [this] { return stop_ || !work_.empty(); });
       if (stop_) return;
-      Work(&lock);
+      const std::function<void()> work = std::move(work_.front());
+      work_.pop_front();
+      lock.unlock();
+      work();
+      lock.lock();
     }
   }
 
   std::mutex mutex_;
-  std::condition_variable start_;
-  std::condition_variable done_;
-  const std::function<void(int64_t)>* task_ = nullptr;
-  int64_t next_ = 0;
-  int64_t count_ = 0;
-  int running_ = 0;
+  std::condition_variable wake_up_;
+  std::deque<std::function<void()>> work_;
   bool stop_ = false;
   std::vector<std::thread> threads_;
 };

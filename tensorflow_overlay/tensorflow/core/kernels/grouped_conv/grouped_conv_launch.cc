@@ -16,17 +16,16 @@ limitations under the License.
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv_launch.h"
 
 #include <algorithm>
-#include <atomic>
 #include <functional>
-#include <memory>
 #include <string>
-#include <thread>
+#include <utility>
+#include <vector>
 
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/device_base.h"
 #include "tensorflow/core/framework/shape_inference.h"
+#include "tensorflow/core/kernels/grouped_conv/shared_tasks.h"
 #include "tensorflow/core/lib/core/errors.h"
-#include "tensorflow/core/platform/blocking_counter.h"
 #include "tensorflow/core/util/padding.h"
 #include "tensorflow/core/util/tensor_format.h"
 #include "tensorflow/core/util/work_sharder.h"
@@ -38,66 +37,7 @@ using grouped_conv::ConvGeometry;
 using grouped_conv::ConvProblem;
 using grouped_conv::Layout;
 using grouped_conv::Result;
-
-// Tasks that threads share. Each takes them from a part of its own first, which
-// with two threads is mostly the same part in the next convolution, as its
-// cache has much of what that needs; and then from the others' parts, so a
-// thread that wakes up late has less to do, or nothing: none waits for it then.
-class SharedTasks {
- public:
-  // `task` has to live until Wait returns, this until all threads have come.
-  SharedTasks(int64_t count, int64_t threads,
-              const std::function<void(int64_t)>& task)
-      : task_(task), not_done_(count), parts_(threads) {
-    for (int64_t i = 0; i < threads; ++i) {
-      parts_[i].next = i * count / threads;
-      parts_[i].end = (i + 1) * count / threads;
-    }
-  }
-
-  // Runs tasks as thread `index` until all are taken, and has the other threads
-  // up to `end` do so, each of which wakes up some of them. A thread that finds
-  // no task leaves the pool alone, which may be gone once Wait has returned.
-  static void Work(const std::shared_ptr<SharedTasks>& tasks,
-                   thread::ThreadPool* pool, int64_t index, int64_t end) {
-    const int64_t threads = tasks->parts_.size();
-    for (int64_t p = 0; p < threads; ++p) {
-      Part& part = tasks->parts_[(index + p) % threads];
-      for (int64_t i; (i = part.next++) < part.end;) {
-        while (index + 1 < end) {
-          const int64_t middle = (index + 1 + end) / 2;
-          pool->Schedule([=] { Work(tasks, pool, middle, end); });
-          end = middle;
-        }
-        tasks->task_(i);
-        if (--tasks->not_done_ == 0) tasks->done_.DecrementCount();
-      }
-    }
-  }
-
-  // Waits until all are done. That is seldom longer than it would take to put
-  // this thread to sleep and to wake it up.
-  void Wait() {
-    for (int i = 0; i < kYields && not_done_ > 0; ++i) {
-      std::this_thread::yield();
-    }
-    done_.Wait();
-  }
-
- private:
-  // Some 50 microseconds, if no other thread wants the core.
-  static constexpr int kYields = 200;
-
-  struct Part {
-    std::atomic<int64_t> next;
-    int64_t end;
-  };
-
-  const std::function<void(int64_t)>& task_;
-  std::atomic<int64_t> not_done_;
-  BlockingCounter done_{1};
-  std::vector<Part> parts_;
-};
+using grouped_conv::SharedTasks;
 
 // Runs tasks on the threads of the device, until the step is cancelled.
 class PoolTaskRunner : public grouped_conv::TaskRunner {
@@ -123,10 +63,10 @@ class PoolTaskRunner : public grouped_conv::TaskRunner {
     const std::function<void(int64_t)> unless_cancelled = [&](int64_t i) {
       if (!IsCancelled()) task(i);
     };
-    const auto tasks =
-        std::make_shared<SharedTasks>(count, threads, unless_cancelled);
-    SharedTasks::Work(tasks, workers_.workers, 0, threads);
-    tasks->Wait();
+    SharedTasks::Run(count, threads, unless_cancelled,
+                     [this](std::function<void()> work) {
+                       workers_.workers->Schedule(std::move(work));
+                     });
   }
 
   bool IsCancelled() const {

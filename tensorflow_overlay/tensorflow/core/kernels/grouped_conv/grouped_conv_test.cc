@@ -25,17 +25,23 @@ limitations under the License.
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <limits>
+#include <mutex>
 #include <random>
 #include <sstream>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv_reference.h"
 #include "tensorflow/core/kernels/grouped_conv/problem_string.h"
+#include "tensorflow/core/kernels/grouped_conv/shared_tasks.h"
 #include "tensorflow/core/platform/test.h"
 
 namespace grouped_conv {
@@ -86,20 +92,25 @@ class SerialRunner : public TaskRunner {
   }
 };
 
-// Runs tasks backwards on three threads.
+// Runs tasks on three threads.
 class ThreadRunner : public TaskRunner {
  public:
+  ~ThreadRunner() override {
+    for (std::thread& thread : threads_) thread.join();
+  }
   int num_threads() const override { return 3; }
   void Run(int64_t count, int64_t,
            const std::function<void(int64_t)>& task) override {
-    std::vector<std::thread> threads;
-    for (int t = 0; t < 3; ++t) {
-      threads.emplace_back([=, &task] {
-        for (int64_t i = count - 1 - t; i >= 0; i -= 3) task(i);
-      });
-    }
-    for (std::thread& thread : threads) thread.join();
+    SharedTasks::Run(count, num_threads(), task,
+                     [this](std::function<void()> work) {
+                       std::lock_guard<std::mutex> lock(mutex_);
+                       threads_.emplace_back(std::move(work));
+                     });
   }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::thread> threads_;
 };
 
 // How tests make, read and judge values of a type.
@@ -593,6 +604,38 @@ TEST(GroupedConvTest, BFloat16RoundsToNearestEven) {
   const BFloat16 third{0x3eab};
   EXPECT_LT(std::fabs(Type<BFloat16>::Read(third) - 1.0 / 3), 1e-3);
   ForEachInstructionSet([&] { TestRoundsToNearestEven(third, 0x7f80); });
+}
+
+TEST(SharedTasksTest, RunEachOnce) {
+  for (const int64_t num_threads : {1, 2, 3, 7}) {
+    for (const int64_t count : {0, 1, 2, 5, 100}) {
+      std::vector<std::atomic<int>> runs(count);
+      std::mutex mutex;
+      std::vector<std::thread> threads;
+      SharedTasks::Run(
+          count, num_threads, [&](int64_t i) { ++runs[i]; },
+          [&](std::function<void()> work) {
+            std::lock_guard<std::mutex> lock(mutex);
+            threads.emplace_back(std::move(work));
+          });
+      for (const std::atomic<int>& run : runs) EXPECT_EQ(run, 1);
+      EXPECT_LT(static_cast<int64_t>(threads.size()), num_threads);
+      for (std::thread& thread : threads) thread.join();
+      for (const std::atomic<int>& run : runs) EXPECT_EQ(run, 1);
+    }
+  }
+}
+
+TEST(SharedTasksTest, NeedNoOtherThread) {
+  std::vector<std::function<void()>> late;
+  int runs = 0;
+  SharedTasks::Run(
+      10, 4, [&](int64_t) { ++runs; },
+      [&](std::function<void()> work) { late.push_back(std::move(work)); });
+  EXPECT_EQ(runs, 10);
+  EXPECT_FALSE(late.empty());
+  for (const std::function<void()>& work : late) work();
+  EXPECT_EQ(runs, 10);
 }
 
 }  // namespace
