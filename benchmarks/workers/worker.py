@@ -42,6 +42,9 @@ class Worker:
 
     def __init__(self, peer):
         self._peer = peer
+        # What a turn allocates may be taken from the memory of a result that was
+        # freed, and the next result goes to pages that nothing has touched.
+        self._seconds = array.array("d", bytes(8 * MOST_CALLS))
         self._forget()
 
     def _forget(self):
@@ -73,23 +76,20 @@ class Worker:
         start = time.perf_counter()
         while time.perf_counter() < start + warm_up:
             self._run()
-        # A list would grow into the memory of results that were freed, and the next
-        # ones go to pages that nothing has touched.
-        seconds = array.array("d", bytes(8 * MOST_CALLS))
         calls = 0
         end = time.perf_counter() + turn
         while calls == 0 or (calls < MOST_CALLS and time.perf_counter() < end):
             start = time.perf_counter()
             self._run()
-            seconds[calls] = time.perf_counter() - start
+            self._seconds[calls] = time.perf_counter() - start
             calls += 1
-        return seconds[:calls].tolist()
+        return self._seconds[:calls].tolist()
 
 
-def sample(array):
-    """Some values of an array, the same places in every process."""
-    places = np.random.RandomState(0).randint(0, array.size, 1000)
-    return array[np.unravel_index(places, array.shape)].tolist()
+def sample(values):
+    """Some of the values, the same places in every process."""
+    places = np.random.RandomState(0).randint(0, values.size, 1000)
+    return values[np.unravel_index(places, values.shape)].tolist()
 
 
 def main():

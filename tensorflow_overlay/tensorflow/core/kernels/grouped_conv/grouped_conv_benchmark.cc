@@ -15,8 +15,9 @@ limitations under the License.
 
 // Times the passes of grouped convolutions, float, for problem strings given as
 // arguments (see problem_string.h) or a few layers of known networks:
-//   grouped_conv_benchmark [--threads=N] [--seconds=S] [problem...]
-// Prints GFLOP/s of the fastest and of the median run.
+//   grouped_conv_benchmark [--threads=N] [--seconds=S] [--fused] [problem...]
+// Prints GFLOP/s of the fastest and of the median run. With --fused, forward
+// has a bias and ReLU.
 
 #include <algorithm>
 #include <chrono>
@@ -106,7 +107,7 @@ class ThreadRunner : public TaskRunner {
   std::vector<std::thread> threads_;
 };
 
-void Time(const char* text, double seconds, TaskRunner* runner) {
+void Time(const char* text, double seconds, bool fused, TaskRunner* runner) {
   ConvProblem problem;
   ConvGeometry g;
   std::string error;
@@ -125,11 +126,16 @@ void Time(const char* text, double seconds, TaskRunner* runner) {
   float* const input = random(g.input_size());
   float* const filter = random(g.filter_size());
   float* const output = random(g.output_size());
+  Epilogue<float> epilogue;
+  if (fused) {
+    epilogue.bias = random(g.output_channels);
+    epilogue.activation = Activation::kRelu;
+  }
   const double flops =
       2.0 * g.output_size() * g.filter_taps() * g.input_channels_per_group();
   std::printf("%-42s", text);
   const std::function<void()> passes[] = {
-      [&] { Forward<float>(g, input, filter, {}, output, runner); },
+      [&] { Forward<float>(g, input, filter, epilogue, output, runner); },
       [&] { InputGradient<float>(g, filter, output, input, runner); },
       [&] { FilterGradient<float>(g, input, output, filter, runner); }};
   for (const auto& pass : passes) {
@@ -158,12 +164,15 @@ void Time(const char* text, double seconds, TaskRunner* runner) {
 int main(int argc, char** argv) {
   int threads = 1;
   double seconds = 0.3;
+  bool fused = false;
   std::vector<const char*> problems;
   for (int i = 1; i < argc; ++i) {
     if (std::strncmp(argv[i], "--threads=", 10) == 0) {
       threads = std::atoi(argv[i] + 10);
     } else if (std::strncmp(argv[i], "--seconds=", 10) == 0) {
       seconds = std::atof(argv[i] + 10);
+    } else if (std::strcmp(argv[i], "--fused") == 0) {
+      fused = true;
     } else {
       problems.push_back(argv[i]);
     }
@@ -176,6 +185,6 @@ int main(int argc, char** argv) {
               "forward", "input gradient", "filter gradient");
   grouped_conv::ThreadRunner runner(threads);
   for (const char* problem : problems) {
-    grouped_conv::Time(problem, seconds, &runner);
+    grouped_conv::Time(problem, seconds, fused, &runner);
   }
 }
