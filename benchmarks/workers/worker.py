@@ -5,8 +5,9 @@ standard input, its answer on standard output:
 
     {"problem": "g32mb8ic128...", "pass": "forward"}   -> {"seconds": 0.1, "sample": [...]}
     {"turn": 0.03, "warm_up": 0.01}
-                        calls what was loaded last for so many seconds, after so
-                        many untimed ones             -> {"seconds": [0.1, ...]}
+                        calls what was loaded last for so many seconds, or 1000
+                        times, after so many untimed seconds
+                                                      -> {"seconds": [0.1, ...]}
     {"forget": true}    frees it                       -> {}
 
 What fails is answered with {"error": "..."}. The class has a `version`, and is

@@ -21,20 +21,15 @@ limitations under the License.
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <deque>
 #include <functional>
-#include <mutex>
-#include <thread>
-#include <utility>
 #include <vector>
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
 #include "tensorflow/core/kernels/grouped_conv/problem_string.h"
-#include "tensorflow/core/kernels/grouped_conv/shared_tasks.h"
+#include "tensorflow/core/kernels/grouped_conv/thread_runner.h"
 
 namespace grouped_conv {
 namespace {
@@ -53,58 +48,6 @@ const char* const kLayers[] = {
     "g16mb4ic768oc768ih1iw500kh1kw128ph0pw64",  // wav2vec 2.0
     "g16mb6ic64oc64id8ih56kd3kh3pd1ph1",        // ResNeXt-3D
     "g16mb6ic256oc256id4ih28kd3kh3pd1ph1",      //
-};
-
-// Runs tasks on the calling thread and on threads of its own.
-class ThreadRunner : public TaskRunner {
- public:
-  explicit ThreadRunner(int num_threads) {
-    for (int i = 1; i < num_threads; ++i) {
-      threads_.emplace_back([this] { Loop(); });
-    }
-  }
-  ~ThreadRunner() override {
-    {
-      std::lock_guard<std::mutex> lock(mutex_);
-      stop_ = true;
-    }
-    wake_up_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
-  }
-  int num_threads() const override {
-    return static_cast<int>(threads_.size()) + 1;
-  }
-  void Run(int64_t count, int64_t,
-           const std::function<void(int64_t)>& task) override {
-    SharedTasks::Run(count, num_threads(), task,
-                     [this](std::function<void()> work) {
-                       {
-                         std::lock_guard<std::mutex> lock(mutex_);
-                         work_.push_back(std::move(work));
-                       }
-                       wake_up_.notify_one();
-                     });
-  }
-
- private:
-  void Loop() {
-    std::unique_lock<std::mutex> lock(mutex_);
-    for (;;) {
-      wake_up_.wait(lock, [this] { return stop_ || !work_.empty(); });
-      if (stop_) return;
-      const std::function<void()> work = std::move(work_.front());
-      work_.pop_front();
-      lock.unlock();
-      work();
-      lock.lock();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_up_;
-  std::deque<std::function<void()>> work_;
-  bool stop_ = false;
-  std::vector<std::thread> threads_;
 };
 
 void Time(const char* text, double seconds, bool fused, TaskRunner* runner) {

@@ -26,6 +26,7 @@ limitations under the License.
 #include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/kernels/grouped_conv/shared_tasks.h"
 #include "tensorflow/core/lib/core/errors.h"
+#include "tensorflow/core/platform/blocking_counter.h"
 #include "tensorflow/core/util/padding.h"
 #include "tensorflow/core/util/tensor_format.h"
 #include "tensorflow/core/util/work_sharder.h"
@@ -37,7 +38,6 @@ using grouped_conv::ConvGeometry;
 using grouped_conv::ConvProblem;
 using grouped_conv::Layout;
 using grouped_conv::Result;
-using grouped_conv::SharedTasks;
 
 // Runs tasks on the threads of the device, until the step is cancelled.
 class PoolTaskRunner : public grouped_conv::TaskRunner {
@@ -63,10 +63,10 @@ class PoolTaskRunner : public grouped_conv::TaskRunner {
     const std::function<void(int64_t)> unless_cancelled = [&](int64_t i) {
       if (!IsCancelled()) task(i);
     };
-    SharedTasks::Run(count, threads, unless_cancelled,
-                     [this](std::function<void()> work) {
-                       workers_.workers->Schedule(std::move(work));
-                     });
+    grouped_conv::SharedTasks<BlockingCounter>::Run(
+        count, threads, unless_cancelled, [this](std::function<void()> work) {
+          workers_.workers->Schedule(std::move(work));
+        });
   }
 
   bool IsCancelled() const {

@@ -94,7 +94,7 @@ struct Tile {
   int64_t last_lanes;
   // If not null, is applied to the sums, which are float, before they are
   // stored. It must not be Elu. The first vector's values are at
-  // epilogue_offset, another unit's so far from them as its w in a row.
+  // epilogue_offset, and those of each further unit w_depth behind.
   const ScratchEpilogue<S>* epilogue;
   int64_t epilogue_offset;
   bool accumulate;  // Not with any of these.

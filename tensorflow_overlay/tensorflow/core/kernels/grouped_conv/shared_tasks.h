@@ -19,11 +19,9 @@ limitations under the License.
 #define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_SHARED_TASKS_H_
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -33,16 +31,19 @@ namespace grouped_conv {
 // with two threads is mostly the same part in the next convolution, as its
 // cache has much of what that needs; and then from the others' parts, so a
 // thread that wakes up late has less to do, or nothing: none waits for it then.
+// BlockingCounter is TensorFlow's, or has its constructor, DecrementCount and
+// Wait.
+template <typename BlockingCounter>
 class SharedTasks {
  public:
   using Task = std::function<void(int64_t)>;
   // Has a thread of a pool call the function, at any time.
   using Schedule = std::function<void(std::function<void()>)>;
 
-  // Runs task(i) for all i in [0, count), on this thread and up to `threads` -
-  // 1 others, and returns when all are done. What a thread that comes later
-  // calls then does nothing, and uses neither `task` nor `schedule`. At least
-  // one thread.
+  // Runs task(i) for all i in [0, count), on this thread and on others up to
+  // `threads`, which is at least 1, and returns when all are done. What a
+  // thread that comes later calls then does nothing, and uses neither `task`
+  // nor `schedule`. Neither may throw.
   static void Run(int64_t count, int64_t threads, const Task& task,
                   const Schedule& schedule) {
     const std::shared_ptr<SharedTasks> tasks(
@@ -84,10 +85,7 @@ class SharedTasks {
           end = middle;
         }
         tasks->task_(i);
-        if (--tasks->not_done_ == 0) {
-          std::lock_guard<std::mutex> lock(tasks->mutex_);
-          tasks->done_.notify_all();
-        }
+        if (--tasks->not_done_ == 0) tasks->done_.DecrementCount();
       }
     }
   }
@@ -99,16 +97,14 @@ class SharedTasks {
       if (not_done_ == 0) return;
       std::this_thread::yield();
     }
-    std::unique_lock<std::mutex> lock(mutex_);
-    done_.wait(lock, [this] { return not_done_ == 0; });
+    done_.Wait();
   }
 
   const Task& task_;
   const Schedule& schedule_;
   std::atomic<int64_t> not_done_;
+  BlockingCounter done_{1};
   std::vector<Part> parts_;
-  std::mutex mutex_;
-  std::condition_variable done_;
 };
 
 }  // namespace grouped_conv
