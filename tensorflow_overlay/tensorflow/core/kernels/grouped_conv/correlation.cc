@@ -61,8 +61,8 @@ struct Correlation : Pass<T> {
   int64_t rows_per_task;
   int64_t tile_vectors;
   // Whether the kernel computes all units' tiles of some positions in one call.
-  // Their filters must stay in the first level's cache. Few calls, and sums
-  // whose cache lines are neighbours are stored one after the other.
+  // Their filters must stay in the first level's cache. That takes few calls,
+  // and stores neighbouring cache lines of sums one after the other.
   bool units_together;
 
  private:

@@ -54,7 +54,6 @@ class PoolTaskRunner : public grouped_conv::TaskRunner {
 
   void Run(int64_t count, int64_t cycles_per_task,
            const std::function<void(int64_t)>& task) override {
-    if (count == 0) return;
     // What a thread should have to do at least, as Shard has it.
     constexpr int64_t kMinCycles = 10000;
     const int64_t threads = std::max<int64_t>(

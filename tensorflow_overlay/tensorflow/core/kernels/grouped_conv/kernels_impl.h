@@ -582,13 +582,11 @@ GROUPED_CONV_INLINE void FinishSums(
     const S* const bias = epilogue.bias + offset;
     for_all([=](int o, Vector* v) { *v += Load(bias + o * kLanes); });
   }
-  // As Activate does.
-  if (epilogue.activation != Activation::kNone) {
-    for_all([](int, Vector* v) { *v = *v < Vector{} ? Vector{} : *v; });
-  }
-  if (epilogue.activation == Activation::kRelu6) {
-    const Vector six = Vector{} + 6;
-    for_all([=](int, Vector* v) { *v = *v > six ? six : *v; });
+  // Constants, so that each is the few instructions of its own.
+  if (epilogue.activation == Activation::kRelu) {
+    for_all([](int, Vector* v) { *v = Activate<S>(Activation::kRelu, *v); });
+  } else if (epilogue.activation == Activation::kRelu6) {
+    for_all([](int, Vector* v) { *v = Activate<S>(Activation::kRelu6, *v); });
   }
 }
 

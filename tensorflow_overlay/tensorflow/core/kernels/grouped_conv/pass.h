@@ -39,7 +39,7 @@ constexpr int64_t kSharedFilterBytes = 5 << 16;
 constexpr int64_t kSharedRowBytes = 3 << 17;
 // What is larger does not stay in the first level's cache.
 constexpr int64_t kFirstCacheBytes = 3 << 14;
-// Filters that do, beside what they multiply.
+// Filters of this size stay there, beside what they multiply.
 constexpr int64_t kFirstCacheFilterBytes = kFirstCacheBytes / 2;
 // Of a row that is read in place and has padding, each tap may be a run of its
 // own in twice as many phases.
