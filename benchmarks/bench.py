@@ -52,7 +52,7 @@ PEERS = [
 TURN = 0.03
 WARM_UP = 0.01
 TURNS = 5
-# A call of so many seconds is not repeated more than it must be.
+# A call of so many seconds is not made more often than it must be.
 SLOW = 0.5
 # An answer must come in so many seconds, whatever is compiled for it; without one
 # they count as the time that it took. XLA may need minutes a call.
@@ -141,8 +141,7 @@ def time_pass(workers, layer, problem, pass_name, left_out):
                 slow[name] = PATIENCE
 
     def take_turn(name):
-        # One of a few calls is not worth another untimed one.
-        answer = ask(name, turn=TURN, warm_up=WARM_UP if min(seconds[name]) < TURN else 0)
+        answer = ask(name, turn=TURN, warm_up=WARM_UP if min(seconds[name]) < SLOW else 0)
         if answer:
             seconds[name] += answer["seconds"]
 

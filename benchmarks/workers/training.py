@@ -4,8 +4,8 @@ The modules are training_keras, training_plugin and training_pytorch, whose CASE
 are functions by their names. Reads JSON lines such as {"case": "resnext50", "repeat": 3}, and
 answers each with {"seconds": [...]}, a time for each step, or {"error": "..."};
 says {"version": "..."} when it is ready. A case returns a function that does one
-step (or `steps` of them at once, if it has that attribute) and waits for it. It
-is called once before it is timed.
+step (or `steps` of them at once, if it has that attribute) and waits for it. That
+function is kept for further requests, and called once before each is timed.
 """
 
 import importlib
@@ -15,8 +15,7 @@ import sys
 import time
 
 
-def timed(case, repeat):
-    step = case()
+def timed(step, repeat):
     step()
     seconds = []
     for _ in range(repeat):
@@ -32,10 +31,14 @@ def main():
     os.dup2(2, 1)
     module = importlib.import_module(sys.argv[1])
     print(json.dumps({"version": module.VERSION}), file=answers, flush=True)
+    steps = {}
     for line in sys.stdin:
         request = json.loads(line)
+        case = request["case"]
         try:
-            answer = {"seconds": timed(module.CASES[request["case"]], request["repeat"])}
+            if case not in steps:
+                steps[case] = module.CASES[case]()
+            answer = {"seconds": timed(steps[case], request["repeat"])}
         except Exception as error:
             answer = {"error": "%s: %s" % (type(error).__name__, str(error)[:500])}
         print(json.dumps(answer), file=answers, flush=True)
