@@ -1,8 +1,7 @@
 """Times training through Keras 3, and beside PyTorch: see README.md.
 
 The peers take turns. Prints each median and the ratios that are wanted, and fails if
-one is missed.
-ci/run_bench makes the environments:
+one is missed. ci/run_bench makes the environments:
 
     make bench TF=2.21.0 ARGS=--training
 """
@@ -31,54 +30,57 @@ WANTED = [
     )
 ] + [("resnext50", "PyTorch", "resnext50", "rebuilt, oneDNN on", 1)]
 
-
 TURNS = 5
 # How often a turn repeats a case.
 LAYER = {"layer step": 10, "layer step, dense": 10, "layer fit": 2, "layer fit, dense": 2}
 NETWORK = {"resnext50": 2}
 # Of these, which take many seconds, one turn is enough.
+SLOW_TURNS = 1
 SLOW = {"layer step": 1, "layer fit, 1 step": 1}
 
 
-def plan(release):
-    """Yields peer, variables and cases."""
+def plan(release, turns):
+    """Yields peer, variables, cases and the number of its turns."""
 
     def peer(name, environment, module):
         return Peer(name, environment, module, "training.py")
 
     for setting, variables in SETTINGS.items():
         cases = NETWORK if setting else {**LAYER, **NETWORK}
-        yield peer("rebuilt" + setting, "keras-" + release, "training_keras"), variables, cases
-    yield peer("plugin", "plugin-" + release, "training_plugin"), {}, LAYER
-    yield peer("official", "stock-" + release, "training_keras"), {}, SLOW
-    yield peer("PyTorch", "pytorch", "training_pytorch"), {}, NETWORK
+        yield (
+            peer("rebuilt" + setting, "keras-" + release, "training_keras"),
+            variables,
+            cases,
+            turns,
+        )
+    yield peer("plugin", "plugin-" + release, "training_plugin"), {}, LAYER, turns
+    yield peer("official", "stock-" + release, "training_keras"), {}, SLOW, SLOW_TURNS
+    yield peer("PyTorch", "pytorch", "training_pytorch"), {}, NETWORK, turns
 
 
 def measure(arguments, logs):
     """Returns versions and times by name and case."""
-    results, workers = {}, {}
+    results, workers = {}, []
     threads = len(os.sched_getaffinity(0))
-    for peer, variables, cases in plan(arguments.release):
+    for peer, variables, cases, turns in plan(arguments.release, arguments.turns):
+        result = results[peer.name] = {"version": None, "cases": {case: [] for case in cases}}
         worker = Worker(peer, threads, arguments.output, logs, variables)
-        results[peer.name] = {"version": None, "cases": {case: [] for case in cases}}
-        try:
-            results[peer.name]["version"] = worker.start()
-            workers[peer.name] = worker, cases
-        except Failure as failure:
-            print("%s: %s" % (peer.name, failure), flush=True)
+        workers.append((peer.name, worker, cases, turns, result))
     for turn in range(arguments.turns):
         print("Turn %d of %d" % (turn + 1, arguments.turns), flush=True)
-        for name, (worker, cases) in workers.items():
-            if cases is SLOW and turn:
-                continue
-            for case, repeat in cases.items():
-                try:
-                    seconds = worker.ask(case=case, repeat=repeat)["seconds"]
-                    results[name]["cases"][case] += seconds
-                except Failure as failure:
-                    print("%s, %s: %s" % (name, case, failure), flush=True)
-    for worker, _ in workers.values():
-        worker.stop()
+        for entry in list(workers):
+            name, worker, cases, turns, result = entry
+            try:
+                result["version"] = result["version"] or worker.start()
+                for case, repeat in cases.items():
+                    result["cases"][case] += worker.ask(case=case, repeat=repeat)["seconds"]
+                done = turn + 1 == turns
+            except Failure as failure:
+                print("%s: %s" % (name, failure), flush=True)
+                done = True
+            if done:
+                worker.stop()
+                workers.remove(entry)
     return results
 
 
