@@ -28,12 +28,17 @@ WANTED = [
         ("layer step, dense", None, "layer step", 1),
         ("layer fit, dense", None, "layer fit", 1),
     )
-] + [("resnext50", "PyTorch", "resnext50", "rebuilt, oneDNN on", 1)]
+] + [
+    ("resnext50", "PyTorch", case, "rebuilt, oneDNN on", 1)
+    for case in ("resnext50", "resnext50, fused")
+]
 
 TURNS = 5
 # How often a turn repeats a case.
 LAYER = {"layer step": 10, "layer step, dense": 10, "layer fit": 2, "layer fit, dense": 2}
 NETWORK = {"resnext50": 2}
+# With batch normalization by one op, as PyTorch has it: examples/.
+FUSED = {"resnext50, fused": 2}
 # Of these, which take many seconds, one turn is enough.
 SLOW_TURNS = 1
 SLOW = {"layer step": 1, "layer fit, 1 step": 1}
@@ -46,7 +51,7 @@ def plan(release, turns):
         return Peer(name, environment, module, "training.py")
 
     for setting, variables in SETTINGS.items():
-        cases = NETWORK if setting else {**LAYER, **NETWORK}
+        cases = {**({} if setting else LAYER), **NETWORK, **FUSED}
         yield (
             peer("rebuilt" + setting, "keras-" + release, "training_keras"),
             variables,

@@ -57,6 +57,11 @@ def keras_tests(keras, release, official, environments, old):
         main = "keras_export_test.py",
         path = [patched + "installed", release + "installed"],
     )
+    tests[keras + "_fused_batch_normalization_test"] = dict(
+        file_env = {"//examples:fused_batch_normalization.py": "EXAMPLE"},
+        main = "fused_batch_normalization_test.py",
+        path = [patched + "installed", release + "installed"],
+    )
     tests[keras + "_exchange_test"] = dict(
         data = ["exchanged_keras_models.py"],
         file_env = {

@@ -1,8 +1,14 @@
 """Training through Keras, on TensorFlow: see training.py."""
 
+import pathlib
+import sys
+
 import keras
 import numpy as np
 import tensorflow as tf
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "examples"))
+from fused_batch_normalization import FusedBatchNormalization  # noqa: E402
 
 layers = keras.layers
 VERSION = "Keras %s, TensorFlow %s" % (keras.__version__, tf.version.VERSION)
@@ -50,12 +56,12 @@ def layer_fit(groups, count=10):
     return steps
 
 
-def resnext50():
+def resnext50(normalization):
     """A network of 3, 4, 6 and 3 blocks of 32 groups, and 1000 classes."""
 
     def conv(x, filters, size, strides=1, groups=1):
         x = layers.Conv2D(filters, size, strides, padding="same", groups=groups, use_bias=False)(x)
-        return layers.BatchNormalization()(x)
+        return normalization()(x)
 
     inputs = keras.Input((224, 224, 3))
     x = layers.ReLU()(conv(inputs, 64, 7, 2))
@@ -72,8 +78,8 @@ def resnext50():
     return keras.Model(inputs, layers.Dense(1000)(x))
 
 
-def resnext50_step():
-    model = resnext50()
+def resnext50_step(normalization):
+    model = resnext50(normalization)
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(model.trainable_variables)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -96,5 +102,6 @@ CASES = {
     "layer fit": lambda: layer_fit(32),
     "layer fit, dense": lambda: layer_fit(1),
     "layer fit, 1 step": lambda: layer_fit(32, 1),
-    "resnext50": resnext50_step,
+    "resnext50": lambda: resnext50_step(layers.BatchNormalization),
+    "resnext50, fused": lambda: resnext50_step(FusedBatchNormalization),
 }
