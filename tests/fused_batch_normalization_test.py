@@ -37,7 +37,9 @@ def train(layer, x, **options):
         y = layer(x, training=True, **options)
         # Of more than a mean, whose gradient by x is 0.
         loss = tf.reduce_sum(tf.cast(y, tf.float32) * random(y.shape, 9))
-    return y, tape.gradient(loss, [x, *layer.trainable_variables]), layer.get_weights()
+    watched = [x] if x.dtype.is_floating else []
+    gradients = tape.gradient(loss, watched + layer.trainable_variables)
+    return y, gradients, layer.get_weights()
 
 
 def uses_op(layer, x, **options):
@@ -80,14 +82,42 @@ class FusedBatchNormalizationTest(parameterized.TestCase):
     def test_one_value_a_channel(self):
         self.compare(random((1, 1, 1, 6)))
 
-    def test_what_is_left_to_keras(self):
+    @parameterized.parameters(1e-5, 1e-7)
+    def test_epsilon(self, epsilon):
+        self.compare(random(RANKS[2]), epsilon=epsilon)
+
+    def test_axis(self):
+        self.compare(random(RANKS[2]), axis=3)
+        self.compare(random(RANKS[2]), axis=1, fused=False)
+
+    def test_large_mean(self):
+        self.compare(random(RANKS[2]) + 1000, tolerance=1e-3)
+
+    def test_integers(self):
+        self.compare(np.arange(360).reshape(RANKS[2]) % 7)
+
+    @parameterized.parameters((6, True), (None, False))
+    def test_unknown_sizes(self, channels, fused):
+        x = random(RANKS[2])
+        layer = make(FusedBatchNormalization, x.shape)
+        spec = tf.TensorSpec([None, None, None, channels], tf.float32)
+        step = tf.function(lambda x: layer(x, training=True), [spec])
+        expected = train(make(layers.BatchNormalization, x.shape), x)
+        self.assert_close(step(x), expected[0])
+        self.assert_close(layer.get_weights(), expected[2])
+        self.assertEqual(OP in str(step.get_concrete_function().graph.as_graph_def()), fused)
+
+    @parameterized.parameters(("float16", 1e-2), ("bfloat16", 5e-2), ("float64", 1e-5))
+    def test_other_variables_are_left_to_keras(self, dtype, tolerance):
+        self.compare(random(RANKS[2]), tolerance, dtype=dtype, fused=False)
+        self.compare(random(RANKS[2]), tolerance, dtype=dtype, autocast=False, fused=False)
+
+    def test_what_else_is_left_to_keras(self):
         x = random(RANKS[2])
         mask = np.arange(x[..., 0].size).reshape(x.shape[:-1]) % 3 > 0
-        self.compare(x, fused=False, axis=1)
-        self.compare(x, fused=False, epsilon=1e-7)
-        self.compare(x.astype(np.float64), fused=False, dtype="float64")
         self.compare(x, fused=False, call={"mask": tf.constant(mask)})
         self.compare(x, fused=False, renorm=True)
+        self.compare(x, fused=False, synchronized=True)
 
     def test_inference(self):
         x = random(RANKS[2])
@@ -96,6 +126,23 @@ class FusedBatchNormalizationTest(parameterized.TestCase):
         self.assert_close(layer(x, training=False), expected, 0)
         layer.trainable = False
         self.assert_close(layer(x, training=True), expected, 0)
+
+    def test_exchange(self):
+        # As the example says.
+        def exchange(layer):
+            same = type(layer) is not layers.BatchNormalization
+            kind = type(layer) if same else FusedBatchNormalization
+            return kind.from_config(layer.get_config())
+
+        inputs = keras.Input((5, 4, 6))
+        y = layers.BatchNormalization()(layers.Conv2D(6, 3, groups=2)(inputs))
+        model = keras.Model(inputs, y)
+        model.set_weights([abs(random(w.shape, i)) for i, w in enumerate(model.get_weights())])
+        fused = keras.models.clone_model(model, clone_function=exchange)
+        fused.set_weights(model.get_weights())
+        self.assertIsInstance(fused.layers[-1], FusedBatchNormalization)
+        x = random((3, 5, 4, 6))
+        self.assert_close(train(fused, x), train(model, x))
 
     @parameterized.parameters(False, True)
     def test_fit_and_save(self, jit_compile):

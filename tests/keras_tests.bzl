@@ -57,11 +57,6 @@ def keras_tests(keras, release, official, environments, old):
         main = "keras_export_test.py",
         path = [patched + "installed", release + "installed"],
     )
-    tests[keras + "_fused_batch_normalization_test"] = dict(
-        file_env = {"//examples:fused_batch_normalization.py": "EXAMPLE"},
-        main = "fused_batch_normalization_test.py",
-        path = [patched + "installed", release + "installed"],
-    )
     tests[keras + "_exchange_test"] = dict(
         data = ["exchanged_keras_models.py"],
         file_env = {
@@ -74,6 +69,12 @@ def keras_tests(keras, release, official, environments, old):
         main = "keras_exchange_test.py",
     )
     for suffix, env in environments.items():
+        tests[keras + "_fused_batch_normalization_test" + suffix] = dict(
+            env = env,
+            file_env = {"//examples:fused_batch_normalization.py": "EXAMPLE"},
+            main = "fused_batch_normalization_test.py",
+            path = [patched + "installed", release + "installed"],
+        )
         tests[keras + "_layers_test" + suffix] = dict(
             env = env,
             main = "keras_layers_test.py",
