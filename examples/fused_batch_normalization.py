@@ -2,8 +2,9 @@
 
 Keras 3 makes batch normalization of sums, means and products, each of which reads and
 writes whole tensors. With grouped convolutions as fast as here, that is what a network
-such as ResNeXt spends a large part of a step on. TensorFlow has one op for it, which is
-faster from about 16 channels on where oneDNN runs it, and not much faster where not.
+such as ResNeXt spends a large part of a step on. TensorFlow has one op for it. Forward and
+backward, with 8 to 256 channels, it was 2.2 to 2.8 times as fast where oneDNN runs it;
+where not, 1.1 to 1.3 times with 16 and more channels, but slower with 8. Not tried on a GPU.
 
     from fused_batch_normalization import FusedBatchNormalization
 
@@ -17,7 +18,8 @@ To exchange it in a model that there is:
     fused = keras.models.clone_model(model, clone_function=exchange)
     fused.set_weights(model.get_weights())
 
-A `.keras` file or one of weights loads where it is the same layer that was saved.
+Files of weights load into the layer that they were saved from alone, `.keras` files of
+this one where this module has been imported.
 """
 
 import keras
