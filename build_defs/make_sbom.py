@@ -25,12 +25,16 @@ def compilers(library):
         return sorted(set(comment.data().decode().split("\0")) - {""})
 
 
-def component(kind, name, version=None, path=None, properties=()):
-    """Returns a component of the bill, with the hash of the file at `path`."""
+def digest_of(path):
+    """Returns the hash of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.sha256(stream.read()).hexdigest()
+
+
+def component(kind, name, version=None, digest=None, properties=()):
+    """Returns a component of the bill."""
     hashes = []
-    if path is not None:
-        with open(path, "rb") as stream:
-            digest = hashlib.sha256(stream.read()).hexdigest()
+    if digest is not None:
         hashes.append(HashType.from_composite_str("sha256:" + digest))
     made = Component(
         name=name,
@@ -44,40 +48,41 @@ def component(kind, name, version=None, path=None, properties=()):
     return made
 
 
-def bill_of_materials(official, official_name, local_version, libraries, materials, name):
+def official_wheel(distribution, version, digest, file_name=None):
+    """Returns the component of an official wheel."""
+    made = component(ComponentType.LIBRARY, distribution, version, digest)
+    qualifiers = {"file_name": file_name} if file_name else {}
+    made.purl = PackageURL(
+        type="pypi", name=distribution, version=version, qualifiers=qualifiers
+    )
+    return made
+
+
+def bill_of_materials(wheel, ancestor, against, libraries, materials):
     """Returns the bill's text.
 
     Args:
-      official: path of the official wheel.
-      official_name: its file name.
-      local_version: what follows the "+" in the wheel's version.
+      wheel: name and version of the wheel.
+      ancestor: component of the official wheel that it is rebuilt from, if any.
+      against: components of those that it is compiled against.
       libraries: name, path and link flags of each compiled library.
       materials: name, path and compiler flags, if any, of each file that goes in.
-      name: the wheel's name, if it is not the official one rebuilt but made against it.
     """
-    distribution, version = official_name.split("-")[:2]
-    distribution = distribution.replace("_", "-")
-    ancestor = component(ComponentType.LIBRARY, distribution, version, official)
-    ancestor.purl = PackageURL(
-        type="pypi", name=distribution, version=version, qualifiers={"file_name": official_name}
-    )
-    wheel = component(
-        ComponentType.LIBRARY, name or distribution, "%s+%s" % (version, local_version)
-    )
-
     bill = Bom()
-    bill.metadata.component = wheel
+    bill.metadata.component = component(ComponentType.LIBRARY, *wheel)
     bill.metadata.timestamp = None
-    if name:
-        bill.components.add(ancestor)
-    else:
-        wheel.pedigree = Pedigree(ancestors=[ancestor])
+    if ancestor:
+        bill.metadata.component.pedigree = Pedigree(ancestors=[ancestor])
+    for official in against:
+        bill.components.add(official)
     for file in libraries + materials:
         properties = [("build:flags", file["flags"])] if file["flags"] else []
         if file in libraries:
             properties += [("build:compiler", compiler) for compiler in compilers(file["path"])]
         bill.components.add(
-            component(ComponentType.FILE, file["name"], None, file["path"], properties)
+            component(
+                ComponentType.FILE, file["name"], None, digest_of(file["path"]), properties
+            )
         )
 
     def text(serial):
@@ -92,26 +97,41 @@ def bill_of_materials(official, official_name, local_version, libraries, materia
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--official", required=True, help="official wheel")
-    parser.add_argument("--official_name", required=True, help="file that holds its name")
+    parser.add_argument("--official", help="official wheel, if it is rebuilt")
+    parser.add_argument("--official_name", help="file that holds its name")
+    parser.add_argument("--distribution", help="name of the wheel otherwise")
+    parser.add_argument("--version", help="its version")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        help="version and hash of an official tensorflow-cpu that it is compiled against",
+    )
     parser.add_argument("--local_version", required=True, help='what follows the "+"')
     parser.add_argument(
         "--description", required=True, help="JSON file that names libraries and materials"
     )
-    parser.add_argument("--distribution", help="name of the wheel, if it is another")
     parser.add_argument("--output", required=True, help="document to write")
     arguments = parser.parse_args()
-    with open(arguments.official_name) as stream:
-        official_name = stream.read().strip()
+    distribution, version, ancestor = arguments.distribution, arguments.version, None
+    if arguments.official:
+        with open(arguments.official_name) as stream:
+            official_name = stream.read().strip()
+        distribution, version = official_name.split("-")[:2]
+        distribution = distribution.replace("_", "-")
+        ancestor = official_wheel(
+            distribution, version, digest_of(arguments.official), official_name
+        )
+    if arguments.local_version:
+        version += "+" + arguments.local_version
     with open(arguments.description) as stream:
         description = json.load(stream)
     text = bill_of_materials(
-        arguments.official,
-        official_name,
-        arguments.local_version,
+        (distribution, version),
+        ancestor,
+        [official_wheel("tensorflow-cpu", *wheel.split(" ")) for wheel in arguments.against],
         description["libraries"],
         description["materials"],
-        arguments.distribution,
     )
     with open(arguments.output, "w") as stream:
         stream.write(text)

@@ -267,8 +267,6 @@ def pack(
 def packer_arguments(description):
     """Returns a parser of the arguments that all programs which pack a wheel take."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--official", required=True, help="official wheel")
-    parser.add_argument("--official_name", required=True, help="file that holds its name")
     parser.add_argument("--local_version", required=True, help='what follows the "+"')
     parser.add_argument("--licence", required=True, help="file of the licence")
     parser.add_argument("--bill_of_materials", help="CycloneDX document to carry")
@@ -294,6 +292,8 @@ def write_outputs(arguments, name, report):
 
 def main():
     parser = packer_arguments(__doc__)
+    parser.add_argument("--official", required=True, help="official wheel")
+    parser.add_argument("--official_name", required=True, help="file that holds its name")
     parser.add_argument("--tree", required=True, help="folder of files that differ")
     parser.add_argument("--patch", action="append", default=[], help="patch that was applied")
     parser.add_argument(

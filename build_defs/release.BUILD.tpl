@@ -1,4 +1,3 @@
-load("@tensorflow_grouped_convolution//build_defs:plugin.bzl", "plugin_wheel")
 load("@tensorflow_grouped_convolution//build_defs:sbom.bzl", "bill_of_materials")
 load(
     "@tensorflow_grouped_convolution//build_defs:wheel.bzl",
@@ -6,7 +5,7 @@ load(
     "rebuilt_wheel",
     "unpacked_wheel",
 )
-load("//:release.bzl", "COPTS", "OWN_KERAS", "PATH", "STOCK")
+load("//:release.bzl", "COPTS", "PATH", "STOCK")
 
 package(default_visibility = ["//visibility:public"])
 
@@ -87,21 +86,6 @@ unpacked_wheel(
     python = STOCK + "//:env/bin/python",
     wheel = ":wheel",
 )
-
-# Where Keras is a part of TensorFlow, its layers need patches, not kernels alone.
-[plugin_wheel(
-    name = name,
-    auditwheel = STOCK + "//:auditwheel",
-    copts = COPTS,
-    cyclonedx = STOCK + "//:cyclonedx",
-    framework = FRAMEWORK,
-    kernels = ":libtfkernel_grouped_conv.so",
-    local_version = "%{local_version}",
-    official = STOCK + "//:official.whl",
-    official_name = STOCK + "//:official.txt",
-    python = STOCK + "//:env/bin/python",
-    version = "%{version}",
-) for name in ([] if OWN_KERAS else ["plugin"])]
 
 # What tests compare the wheel with.
 exports_files([

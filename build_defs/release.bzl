@@ -14,16 +14,8 @@ something first asks for them. Everything comes through the user's own pip
 configuration.
 """
 
+load(":sources.bzl", "STAND_INS", "compiler", "link_sources")
 load(":stock.bzl", "stock_tensorflow", "wheel_name")
-
-def _compiler(repository_ctx):
-    """Returns what the C++ compiler calls itself, as one word."""
-    version = repository_ctx.execute([
-        "bash",
-        "-c",
-        '"${CC:-gcc}" --version | head -n 1 | tr -cs "[:alnum:].+\\n-" _',
-    ])
-    return version.stdout.strip()
 
 def _test_environments(one_dnn):
     """Environment variables to run tests with, by what they add to a name."""
@@ -36,23 +28,7 @@ def _test_environments(one_dnn):
 def _release_impl(repository_ctx):
     attr = repository_ctx.attr
     top = repository_ctx.path(Label("//:WORKSPACE")).dirname
-
-    # Stand-ins for BUILD and .bzl files that TensorFlow has and its wheel has
-    # not. A folder that holds one is shared with the overlay; the others are
-    # the overlay's, and linked whole.
-    shared = {"": True}
-    for label, path in attr.stand_ins.items():
-        repository_ctx.symlink(label, path)
-        parts = path.split("/")
-        for depth in range(1, len(parts)):
-            shared["/".join(parts[:depth])] = True
-    overlay = top.get_child("tensorflow_overlay")
-    for folder in shared:
-        source = repository_ctx.path("%s/%s" % (overlay, folder))
-        for entry in source.readdir() if source.exists else []:
-            path = folder + "/" + entry.basename if folder else entry.basename
-            if path not in shared:
-                repository_ctx.symlink(entry, path)
+    link_sources(repository_ctx)
     repository_ctx.symlink(top.get_child("tensorflow_overlay"), "overlay")
     patches = top.get_child("patches").get_child(attr.patches)
     if patches.exists:
@@ -74,7 +50,7 @@ def _release_impl(repository_ctx):
         {
             "%{stock}": attr.stock,
             "%{copts}": str(attr.copts),
-            "%{compiler}": _compiler(repository_ctx),
+            "%{compiler}": compiler(repository_ctx),
             "%{path}": repository_ctx.os.environ["PATH"],
             "%{own_keras}": str(attr.own_keras),
             "%{test_environments}": str(_test_environments(attr.one_dnn)),
@@ -137,16 +113,7 @@ def tensorflow_release(
         one_dnn = one_dnn,
         own_keras = own_keras,
         keras = "keras_" + keras.replace(".", "_") if keras else "",
-        stand_ins = {
-            Label("//build_defs/stand_ins:tensorflow.bzl"): "tensorflow/tensorflow.bzl",
-            Label("//build_defs/stand_ins:tensorflow.BUILD"): "tensorflow/BUILD",
-            Label("//build_defs/stand_ins:core.BUILD"): "tensorflow/core/BUILD",
-            Label("//build_defs/stand_ins:test.h"): "tensorflow/core/platform/test.h",
-            Label("//build_defs/stand_ins:test_main.cc"): "tensorflow/core/platform/test_main.cc",
-            Label("//build_defs/stand_ins:lite.BUILD"): "tensorflow/lite/python/BUILD",
-            Label("//build_defs/stand_ins:keras.BUILD"): "tensorflow/python/keras/BUILD",
-            Label("//build_defs/stand_ins:kernel_tests.BUILD"): "tensorflow/python/kernel_tests/BUILD",
-        },
+        stand_ins = STAND_INS,
     )
 
 def _groups_impl(repository_ctx):

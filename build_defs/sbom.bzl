@@ -50,7 +50,7 @@ def _compiled_impl(_target, ctx):
         struct(file = file, flags = "" if file.extension == "h" else flags)
         for file in ctx.rule.files.srcs + getattr(ctx.rule.files, "hdrs", [])
         # The others are headers of the official wheel.
-        if not file.owner.workspace_name.startswith("stock_")
+        if "/tensorflow/include/" not in file.path
     ]
     return [CompiledInfo(
         link_flags = _command_line(
@@ -114,21 +114,23 @@ def _bill_of_materials_impl(ctx):
     arguments = ctx.actions.args()
     arguments.add("-B")
     arguments.add(ctx.file._tool)
-    arguments.add("--official", ctx.file.official)
-    arguments.add("--official_name", ctx.file.official_name)
-    arguments.add("--local_version", ctx.attr.local_version)
-    if ctx.attr.distribution:
+    official = [ctx.file.official, ctx.file.official_name] if ctx.file.official else []
+    if official:
+        arguments.add("--official", ctx.file.official)
+        arguments.add("--official_name", ctx.file.official_name)
+    else:
         arguments.add("--distribution", ctx.attr.distribution)
+        arguments.add("--version", ctx.attr.version)
+        arguments.add_all(ctx.attr.against, before_each = "--against")
+    arguments.add("--local_version", ctx.attr.local_version)
     arguments.add("--description", description)
     arguments.add("--output", ctx.outputs.document)
     ctx.actions.run(
         outputs = [ctx.outputs.document],
         inputs = [
             ctx.file._tool,
-            ctx.file.official,
-            ctx.file.official_name,
             description,
-        ] + ctx.files.libraries + [material.file for material in materials] + ctx.files.packages,
+        ] + official + ctx.files.libraries + [material.file for material in materials] + ctx.files.packages,
         executable = ctx.file.python,
         arguments = [arguments],
         # CycloneDX's library would warn that no dependencies are named.
@@ -144,11 +146,16 @@ def _bill_of_materials_impl(ctx):
 bill_of_materials = rule(
     implementation = _bill_of_materials_impl,
     attrs = {
-        "official": attr.label(mandatory = True, allow_single_file = True),
-        "official_name": attr.label(mandatory = True, allow_single_file = True),
-        "local_version": attr.string(mandatory = True),
-        "distribution": attr.string(
-            doc = "The wheel's name, if it is not the official one rebuilt.",
+        "official": attr.label(
+            allow_single_file = True,
+            doc = "The official wheel, if it is that one rebuilt.",
+        ),
+        "official_name": attr.label(allow_single_file = True),
+        "local_version": attr.string(),
+        "distribution": attr.string(doc = "The wheel's name otherwise."),
+        "version": attr.string(doc = "Its version."),
+        "against": attr.string_list(
+            doc = "Version and hash of each official wheel that it is compiled against.",
         ),
         "libraries": attr.label_keyed_string_dict(
             mandatory = True,

@@ -1,6 +1,6 @@
 """Official wheels as external repositories."""
 
-def _run(repository_ctx, arguments, what, environment = {}):
+def run(repository_ctx, arguments, what, environment = {}):
     """Runs a command with its output shown; fails naming `what` it was for."""
     repository_ctx.execute(["echo", what], quiet = False)
     result = repository_ctx.execute(
@@ -16,7 +16,7 @@ def _run(repository_ctx, arguments, what, environment = {}):
 def _python_tag(python):
     return "cp" + python.replace(".", "")
 
-def _fetch_wheel(repository_ctx, requirements):
+def fetch_wheel(repository_ctx, requirements, interpreter = None, parts = []):
     """Fetches the wheel that a rule's attributes pin, and a Python for it.
 
     Args:
@@ -24,17 +24,20 @@ def _fetch_wheel(repository_ctx, requirements):
         environment; official.whl, and its name in official.txt; official/, with
         the wheel's files.
       requirements: files of what pip is to install in the environment.
+      interpreter: version of the CPython to make it with, if not that which the
+        wheel is for.
+      parts: what is to be unpacked, as patterns; everything by default.
     """
     attr = repository_ctx.attr
     requirement = "%s==%s" % (attr.distribution, attr.version)
 
     base = repository_ctx.execute([
         repository_ctx.path(Label("//ci:find_python")),
-        attr.python,
+        interpreter or attr.python,
     ])
     if base.return_code != 0:
         fail(base.stderr)
-    _run(
+    run(
         repository_ctx,
         [base.stdout.strip(), "-m", "venv", "env"],
         "Making a virtual environment with " + base.stdout.strip(),
@@ -43,7 +46,7 @@ def _fetch_wheel(repository_ctx, requirements):
 
     pip = [python, "-m", "pip", "--disable-pip-version-check"]
     for file in requirements:
-        _run(
+        run(
             repository_ctx,
             pip + [
                 "install",
@@ -62,12 +65,14 @@ def _fetch_wheel(repository_ctx, requirements):
         "%s --hash=sha256:%s\n" % (requirement, attr.sha256),
         executable = False,
     )
-    _run(
+    run(
         repository_ctx,
         pip + [
             "download",
             "--no-deps",
             "--only-binary=:all:",
+            "--python-version",
+            attr.python,
             "--require-hashes",
             "--requirement",
             "wheel.txt",
@@ -84,15 +89,25 @@ def _fetch_wheel(repository_ctx, requirements):
     repository_ctx.file("official.txt", wheels[0].basename, executable = False)
 
     # Not repository_ctx.extract(), which does not know the ending .whl.
-    _run(
+    run(
         repository_ctx,
-        [python, "-m", "zipfile", "-e", "official.whl", "official"],
+        [python, "-c", _UNPACK, "official.whl", "official"] + parts,
         "Unpacking " + wheels[0].basename,
     )
 
-_PIP = Label("//build_defs/requirements:pip.txt")
+# Unpacks a wheel into a folder, all of it or what fits one of some patterns.
+_UNPACK = """
+import fnmatch, sys, zipfile
+wheel, folder, *patterns = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    for name in archive.namelist():
+        if not patterns or any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
+            archive.extract(name, folder)
+"""
 
-_PIN = {
+PIP = Label("//build_defs/requirements:pip.txt")
+
+PIN = {
     "distribution": attr.string(mandatory = True),
     "version": attr.string(mandatory = True),
     "python": attr.string(mandatory = True),
@@ -101,14 +116,14 @@ _PIN = {
 
 def _stock_release_impl(repository_ctx):
     attr = repository_ctx.attr
-    _fetch_wheel(repository_ctx, [_PIP, attr.requirements])
+    fetch_wheel(repository_ctx, [PIP, attr.requirements])
 
     # Under a name that Bazel does not take for a library; see where it is used.
     repository_ctx.symlink(
         "official/tensorflow/libtensorflow_framework.so.2",
         "framework",
     )
-    flags = _run(
+    flags = run(
         repository_ctx,
         [
             repository_ctx.path("env/bin/python"),
@@ -133,13 +148,13 @@ def _stock_release_impl(repository_ctx):
 _stock_release = repository_rule(
     implementation = _stock_release_impl,
     attrs = dict(
-        _PIN,
+        PIN,
         requirements = attr.label(mandatory = True, allow_single_file = True),
     ),
 )
 
 def _stock_keras_impl(repository_ctx):
-    _fetch_wheel(repository_ctx, [_PIP])
+    fetch_wheel(repository_ctx, [PIP])
     repository_ctx.file("BUILD", """\
 exports_files(
     ["official.txt", "official.whl", "env/bin/python", "official"],
@@ -150,7 +165,7 @@ exports_files(
 stock_keras = repository_rule(
     doc = "An official wheel of Keras as it is; see keras_release().",
     implementation = _stock_keras_impl,
-    attrs = _PIN,
+    attrs = PIN,
 )
 
 def wheel_name(distribution, version, python):

@@ -70,9 +70,12 @@ patched_tree = rule(
 
 # What all rules take that pack a wheel, and what they make.
 PACK_ATTRS = {
-    "official": attr.label(mandatory = True, allow_single_file = True),
-    "official_name": attr.label(mandatory = True, allow_single_file = True),
-    "local_version": attr.string(mandatory = True),
+    "official": attr.label(
+        allow_single_file = True,
+        doc = "The official wheel, if it is that one which is packed anew.",
+    ),
+    "official_name": attr.label(allow_single_file = True),
+    "local_version": attr.string(),
     "framework": attr.label(
         allow_single_file = True,
         doc = "The official library that the added ones are linked against.",
@@ -118,8 +121,10 @@ def pack(ctx, program, more_arguments, inputs, **kwargs):
     arguments = ctx.actions.args()
     arguments.add("-B")
     arguments.add(program)
-    arguments.add("--official", ctx.file.official)
-    arguments.add("--official_name", ctx.file.official_name)
+    official = [ctx.file.official, ctx.file.official_name] if ctx.file.official else []
+    if official:
+        arguments.add("--official", ctx.file.official)
+        arguments.add("--official_name", ctx.file.official_name)
     arguments.add("--local_version", ctx.attr.local_version)
     arguments.add("--licence", ctx.file._licence)
     if ctx.file.framework:
@@ -135,10 +140,8 @@ def pack(ctx, program, more_arguments, inputs, **kwargs):
         inputs = [
             program,
             ctx.file._pack_wheel,
-            ctx.file.official,
-            ctx.file.official_name,
             ctx.file._licence,
-        ] + ctx.files.framework + ctx.files.bill_of_materials + packages + inputs,
+        ] + official + ctx.files.framework + ctx.files.bill_of_materials + packages + inputs,
         executable = ctx.file.python,
         arguments = [arguments, more_arguments],
         env = {"PYTHONPATH": site_packages(packages)} if packages else {},

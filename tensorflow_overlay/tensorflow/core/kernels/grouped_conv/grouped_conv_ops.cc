@@ -157,7 +157,7 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     OP_REQUIRES_OK(context, context->GetAttr("fused_ops", &ops));
     OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
     // An op without it, in an older TensorFlow, knows no LeakyRelu.
-    has_leaky_relu_ = context->HasAttr("leakyrelu_alpha");
+    has_leaky_relu_ = AttrSlice(context->def()).Find("leakyrelu_alpha") != nullptr;
     if (has_leaky_relu_) {
       OP_REQUIRES_OK(context,
                      context->GetAttr("leakyrelu_alpha", &leaky_relu_alpha_));
@@ -392,7 +392,8 @@ void OverrideOneDnn(const char* op, std::vector<KernelOverride>* overrides) {
       op, overrides, "MklNameChangeOp");
 }
 
-// The ops and types that TensorFlow has CPU kernels for.
+// The ops and types that some TensorFlow has CPU kernels for; of 2.2.3 it is
+// known which.
 std::vector<KernelOverride> Overrides() {
   using Eigen::half;
   std::vector<KernelOverride> all;
@@ -431,6 +432,8 @@ std::vector<KernelOverride> Overrides() {
 
 }  // namespace
 
-Status RegisterGroupedConvKernels() { return RegisterAboveStock(Overrides()); }
+Status RegisterGroupedConvKernels(StockKernelsAre stock_kernels_are) {
+  return RegisterAboveStock(Overrides(), stock_kernels_are);
+}
 
 }  // namespace tensorflow

@@ -14,16 +14,18 @@ limitations under the License.
 ==============================================================================*/
 
 // Registers the kernels of grouped_conv_ops.cc. It is called where they get
-// into TensorFlow: see register_when_linked.cc and register_when_loaded.cc.
+// into TensorFlow: see register_when_linked.cc, register_when_loaded.cc and
+// register_when_asked.cc.
 
 #ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_GROUPED_CONV_OPS_H_
 #define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_GROUPED_CONV_OPS_H_
 
+#include "tensorflow/core/kernels/grouped_conv/stock_kernel.h"
 #include "tensorflow/core/lib/core/status.h"
 
 namespace tensorflow {
 
-Status RegisterGroupedConvKernels();
+Status RegisterGroupedConvKernels(StockKernelsAre stock_kernels_are);
 
 }  // namespace tensorflow
 

@@ -41,7 +41,7 @@ struct Isa {
   AllKernels kernels;
 };
 
-const AllKernels& ChooseKernels() {
+const Isa& ChooseIsa() {
   // The best first.
   static const Isa isas[] = {
 #ifdef __x86_64__
@@ -64,10 +64,14 @@ const AllKernels& ChooseKernels() {
       best = &isa;
     }
   }
-  return best->kernels;
+  return *best;
 }
 
+const AllKernels& ChooseKernels() { return ChooseIsa().kernels; }
+
 }  // namespace
+
+const char* InstructionSet() { return ChooseIsa().name; }
 
 template <>
 const Kernels<float>& GetKernels() {

@@ -182,6 +182,8 @@ struct AllKernels {
 // has it.
 template <typename T>
 const Kernels<T>& GetKernels();
+// Its name.
+const char* InstructionSet();
 
 }  // namespace grouped_conv
 

@@ -22,7 +22,7 @@ namespace tensorflow {
 namespace {
 
 const bool registered = [] {
-  TF_CHECK_OK(RegisterGroupedConvKernels());
+  TF_CHECK_OK(RegisterGroupedConvKernels(StockKernelsAre::kToCome));
   return true;
 }();
 

@@ -15,6 +15,8 @@ limitations under the License.
 
 #include "tensorflow/core/kernels/grouped_conv/stock_kernel.h"
 
+#include <algorithm>
+#include <map>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -34,7 +36,10 @@ namespace {
 
 // The registry hands out only the kernel of the highest priority, so a hidden
 // one has to be taken from its table. These two structs must have the layout of
-// those of the same name in op_kernel.cc; CheckRegistry() finds out.
+// those of the same name in op_kernel.cc, of which the first may have more
+// members behind: 2.22 added one. So the table is never searched, only walked:
+// where its nodes have their hash codes depends on their size. CheckRegistry()
+// finds out whether that shows what is registered.
 struct KernelRegistration {
   const KernelDef def;
   const string kernel_class_name;
@@ -50,27 +55,39 @@ KernelRegistry* Registry() {
   return static_cast<KernelRegistry*>(GlobalKernelRegistry());
 }
 
-// The CPU kernels for `op` under `label` of which `predicate(def)` holds.
-template <typename Predicate>
-std::vector<const KernelRegistration*> FindCpuKernels(
-    const string& op, const string& label, const Predicate& predicate) {
-  std::vector<const KernelRegistration*> found;
-  KernelRegistry* registry = Registry();
-  mutex_lock lock(registry->mu);
-  const auto range = registry->registry.equal_range(
-      strings::StrCat(op, ":", DEVICE_CPU, ":", label));
-  for (auto it = range.first; it != range.second; ++it) {
-    if (predicate(it->second.def)) found.push_back(&it->second);
-  }
-  return found;
-}
+using StockKernels = std::vector<const KernelRegistration*>;
 
 bool IsStock(const KernelDef& def) { return def.priority() == 0; }
+
+// What the registry calls the CPU kernels for `op` under `label`.
+string KernelKey(const string& op, const string& label) {
+  return strings::StrCat(op, ":", DEVICE_CPU, ":", label);
+}
+
+// The stock kernels of that key. What was found stays, since kernels are never
+// unregistered and a graph makes thousands of them.
+StockKernels FindStockKernels(const string& key) {
+  static mutex* const mu = new mutex;
+  static auto* const found = new std::map<string, StockKernels>;
+  mutex_lock lock(*mu);
+  StockKernels& kernels = (*found)[key];
+  if (kernels.empty()) {
+    KernelRegistry* registry = Registry();
+    mutex_lock registry_lock(registry->mu);
+    for (const auto& entry : registry->registry) {
+      if (entry.first == key && IsStock(entry.second.def)) {
+        kernels.push_back(&entry.second);
+      }
+    }
+  }
+  return kernels;
+}
 
 // Checks that what the structs above show of the kernels for `op` under `label`
 // is what TensorFlow's own interface says of them, and that no other library
 // overrides them.
 Status CheckKernels(const string& op, const string& label) {
+  const StockKernels stock = FindStockKernels(KernelKey(op, label));
   const KernelList kernels = GetRegisteredKernelsForOp(op);
   for (const KernelDef& def : kernels.kernel()) {
     if (def.device_type() != DEVICE_CPU || def.label() != label) continue;
@@ -78,11 +95,11 @@ Status CheckKernels(const string& op, const string& label) {
       return errors::AlreadyExists("another library overrides ", op);
     }
     const string expected = def.SerializeAsString();
-    const auto found =
-        FindCpuKernels(op, label, [&](const KernelDef& candidate) {
-          return candidate.SerializeAsString() == expected;
-        });
-    if (found.size() != 1 || found[0]->factory == nullptr) {
+    const auto is_shown = [&](const KernelRegistration* candidate) {
+      return candidate->def.SerializeAsString() == expected &&
+             candidate->factory != nullptr;
+    };
+    if (std::count_if(stock.begin(), stock.end(), is_shown) != 1) {
       return errors::Internal("TensorFlow's kernel registry does not show ",
                               def.ShortDebugString());
     }
@@ -111,11 +128,33 @@ Status CheckRegistry(const std::vector<KernelOverride>& overrides) {
   return Status();
 }
 
+// Whether a stock kernel computes what `override` is for.
+bool HasStockKernel(const KernelOverride& override) {
+  const StockKernels kernels =
+      FindStockKernels(KernelKey(override.op, override.label));
+  const auto is_for_type = [&](const KernelRegistration* kernel) {
+    for (const auto& constraint : kernel->def.constraint()) {
+      const auto& types = constraint.allowed_values().list().type();
+      if (constraint.name() == "T" &&
+          std::count(types.begin(), types.end(), override.type) == 0) {
+        return false;
+      }
+    }
+    return true;
+  };
+  return std::any_of(kernels.begin(), kernels.end(), is_for_type);
+}
+
 }  // namespace
 
-Status RegisterAboveStock(const std::vector<KernelOverride>& overrides) {
+Status RegisterAboveStock(const std::vector<KernelOverride>& overrides,
+                          StockKernelsAre stock_kernels_are) {
   TF_RETURN_IF_ERROR(CheckRegistry(overrides));
   for (const KernelOverride& override : overrides) {
+    if (stock_kernels_are == StockKernelsAre::kRegistered &&
+        !HasStockKernel(override)) {
+      continue;
+    }
     // The registrar only registers: it can go when that is done.
     kernel_factory::OpKernelRegistrar(KernelDefBuilder(override.op)
                                           .Device(DEVICE_CPU)
@@ -134,15 +173,15 @@ Status MakeStockKernel(OpKernelConstruction* context,
   const AttrSlice attrs(context->def());
   // What a node asks for by its label, it has as an attribute.
   string label;
-  if (context->HasAttr("_kernel")) {
+  if (attrs.Find("_kernel") != nullptr) {
     TF_RETURN_IF_ERROR(context->GetAttr("_kernel", &label));
   }
-  const auto found =
-      FindCpuKernels(context->def().op(), label, [&](const KernelDef& def) {
-        bool match = false;
-        return IsStock(def) && KernelAttrsMatch(def, attrs, &match).ok() &&
-               match;
-      });
+  StockKernels found = FindStockKernels(KernelKey(context->def().op(), label));
+  const auto differs = [&](const KernelRegistration* candidate) {
+    bool match = false;
+    return !KernelAttrsMatch(candidate->def, attrs, &match).ok() || !match;
+  };
+  found.erase(std::remove_if(found.begin(), found.end(), differs), found.end());
   if (found.size() != 1) {
     return errors::Internal("Found ", found.size(), " stock CPU kernels for ",
                             context->def().op(), " instead of 1");

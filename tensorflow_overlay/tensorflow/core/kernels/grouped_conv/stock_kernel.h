@@ -36,11 +36,15 @@ struct KernelOverride {
   OpKernel* (*create)(OpKernelConstruction*);
 };
 
-// Registers `overrides` with a priority above the stock kernels'. Registers
-// none, and says why, where their stock kernels could not be called. Works both
-// in a library that TensorFlow loads and in TensorFlow's own static
-// initializers, which may run before those of the stock kernels.
-Status RegisterAboveStock(const std::vector<KernelOverride>& overrides);
+// In a library that TensorFlow loads all stock kernels are registered; in
+// TensorFlow's own static initializers none may be yet.
+enum class StockKernelsAre { kRegistered, kToCome };
+
+// Registers `overrides` with a priority above the stock kernels'; those that
+// are registered and do not compute the op in that type get no override.
+// Registers none, and says why, where stock kernels could not be called.
+Status RegisterAboveStock(const std::vector<KernelOverride>& overrides,
+                          StockKernelsAre stock_kernels_are);
 
 // Makes the kernel that would run the op of `context` without the override.
 Status MakeStockKernel(OpKernelConstruction* context,

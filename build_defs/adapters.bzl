@@ -1,0 +1,262 @@
+"""The plugin: the kernels once, and an adapter for each release of TensorFlow.
+
+tensorflow_adapter() declares, for one release,
+
+  @adapter_<minor>  its headers and its library, taken from the official wheel,
+                    and //:adapter.so, which registers the kernels with it,
+
+where <minor> is, for example, 2_18; and tensorflow_plugin()
+
+  @plugin           //:plugin, the wheel that serves all of them; //:tested, the
+                    one that `make test` looks at; and //:plugin_<minor>;
+  @adapter_here     the same as the others, with a //:plugin of its own, for the
+                    TensorFlow that an interpreter on this machine imports.
+
+All are fetched when something first asks for them, through the user's own pip
+configuration.
+"""
+
+load(":sources.bzl", "STAND_INS", "compiler", "link_sources")
+load(":stock.bzl", "PIN", "PIP", "fetch_wheel", "wheel_name")
+
+# What an adapter is compiled and linked against, and what tells its flags.
+_PARTS = [
+    "tensorflow/include/*",
+    "tensorflow/libtensorflow_framework.so.2",
+    "tensorflow/python/platform/sysconfig.py",
+]
+
+_DISTRIBUTION = "tensorflow-cpu"
+
+# Fetches wheels, whichever CPython they are for.
+_INTERPRETER = "3.11"
+
+# The environment variable that names the interpreter of @adapter_here: its
+# path, and behind a space the version of its TensorFlow.
+_HERE = "TF_GROUPED_CONV_FOR"
+
+def _declare(repository_ctx, flags, kernels, more = ""):
+    """Makes the repository of an adapter, of which official/ is there.
+
+    Args:
+      repository_ctx: of the rule.
+      flags: for the compiler.
+      kernels: label of the library that it calls.
+      more: what the BUILD file has beside the libraries.
+    """
+    link_sources(repository_ctx)
+    repository_ctx.symlink(
+        "official/tensorflow/libtensorflow_framework.so.2",
+        "framework",
+    )
+    repository_ctx.file("flags.bzl", "COMPILE_FLAGS = %s\n" % flags, executable = False)
+    repository_ctx.template(
+        "release.bzl",
+        Label("//build_defs:release.bzl.tpl"),
+        {
+            "%{stock}": repository_ctx.name,
+            # What 2.2.3 calls by the only name it has, later releases deprecate.
+            "%{copts}": str(["-Wno-deprecated-declarations"]),
+            "%{compiler}": compiler(repository_ctx),
+            "%{path}": repository_ctx.os.environ["PATH"],
+            "%{own_keras}": "False",
+            "%{test_environments}": "{}",
+        },
+        executable = False,
+    )
+    repository_ctx.template(
+        "BUILD",
+        Label("//build_defs:adapter.BUILD.tpl"),
+        {
+            "%{kernels}": kernels,
+            "%{more}": more,
+        },
+        executable = False,
+    )
+
+def _flags_of(repository_ctx):
+    """Returns the compile flags that the release's tf.sysconfig would report."""
+    sysconfig = repository_ctx.execute(
+        ["grep", "-oE", "std=c[+][+][0-9]+|EIGEN_MAX_ALIGN_BYTES", _PARTS[2]],
+        working_directory = "official",
+    ).stdout.split("\n")
+    standards = [word for word in sysconfig if word.startswith("std=")]
+
+    # Its mangled name has this tag where std::string is that of the new ABI.
+    new_strings = repository_ctx.execute(
+        ["grep", "-qF", "KernelsRegisteredForOpB5cxx11", _PARTS[1]],
+        working_directory = "official",
+    ).return_code == 0
+    return [
+        "-" + (standards[0] if standards else "std=c++14"),
+        "-D_GLIBCXX_USE_CXX11_ABI=%d" % (1 if new_strings else 0),
+    ] + (["-DEIGEN_MAX_ALIGN_BYTES=64"] if "EIGEN_MAX_ALIGN_BYTES" in sysconfig else [])
+
+def _minor(version):
+    return ".".join(version.split(".")[:2])
+
+def _adapter_impl(repository_ctx):
+    attr = repository_ctx.attr
+    if attr.stock:
+        stock = repository_ctx.path(attr.stock).dirname
+        repository_ctx.symlink(stock.get_child("official"), "official")
+    else:
+        fetch_wheel(repository_ctx, [PIP], attr.interpreter, _PARTS)
+        repository_ctx.delete("env")
+        repository_ctx.delete("wheel")
+    _declare(repository_ctx, _flags_of(repository_ctx), "@plugin//:kernels")
+
+_adapter = repository_rule(
+    implementation = _adapter_impl,
+    attrs = dict(
+        PIN,
+        interpreter = attr.string(mandatory = True),
+        stand_ins = attr.label_keyed_string_dict(allow_files = True),
+        stock = attr.label(allow_single_file = True),
+        tested = attr.bool(),
+    ),
+    environ = ["CC", "PATH"],
+)
+
+_PLUGIN_HERE = """
+plugin_wheel(
+    name = "plugin",
+    adapters = {{":adapter.so": "{serves}"}},
+    kernels = ":libgrouped_conv_kernels.so",
+    local_version = "tensorflow.{version}",
+    version = VERSION,
+)
+"""
+
+_ASK = """
+import os, sys
+try:
+    import tensorflow as tf
+except ImportError as error:
+    sys.exit("%s cannot import tensorflow: %s" % (sys.executable, error))
+include, library = tf.sysconfig.get_include(), tf.sysconfig.get_lib()
+framework = os.path.join(library, "libtensorflow_framework.so.2")
+header = os.path.join(include, "tensorflow/core/framework/op_kernel.h")
+for path in framework, header:
+    if not os.path.exists(path):
+        sys.exit("TensorFlow %s of %s has no %s" % (tf.__version__, sys.executable, path))
+flags = [flag for flag in tf.sysconfig.get_compile_flags() if not flag.startswith("-I")]
+if not any(flag.lstrip("-").startswith("std=") for flag in flags):
+    flags.append("-std=c++14")
+print("\\n".join([include, library, tf.version.VERSION] + flags))
+"""
+
+def _local_adapter_impl(repository_ctx):
+    here = repository_ctx.os.environ.get(_HERE)
+    if not here:
+        repository_ctx.file("BUILD", executable = False)
+        return
+    python = here.split(" ")[0]
+    result = repository_ctx.execute(
+        [python, "-W", "ignore", "-c", _ASK],
+        environment = {
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
+    )
+    if result.return_code != 0:
+        fail(result.stderr.strip().split("\n")[-1])
+    include, library, version = result.stdout.strip().split("\n")[:3]
+    flags = result.stdout.strip().split("\n")[3:]
+    repository_ctx.symlink(include, "official/tensorflow/include")
+    repository_ctx.symlink(
+        library + "/libtensorflow_framework.so.2",
+        "official/tensorflow/libtensorflow_framework.so.2",
+    )
+    repository_ctx.symlink(python, "python")
+    _declare(
+        repository_ctx,
+        flags,
+        "//:libgrouped_conv_kernels.so",
+        _PLUGIN_HERE.format(
+            # Of nightlies each is another.
+            serves = version if "-dev" in version else _minor(version),
+            version = version.replace("-", "."),
+        ),
+    )
+
+_local_adapter = repository_rule(
+    implementation = _local_adapter_impl,
+    attrs = {"stand_ins": attr.label_keyed_string_dict(allow_files = True)},
+    environ = ["CC", "PATH", _HERE],
+    local = True,
+)
+
+def _plugin_impl(repository_ctx):
+    attr = repository_ctx.attr
+    repository_ctx.file("version.bzl", "VERSION = \"%s\"\n" % attr.version, executable = False)
+    repository_ctx.template(
+        "BUILD",
+        Label("//build_defs:plugin.BUILD.tpl"),
+        {
+            "%{adapters}": str(attr.adapters),
+            "%{kernels_from}": attr.adapters.keys()[-1],
+            "%{tested}": str(attr.tested),
+            "%{tools}": attr.tools,
+        },
+        executable = False,
+    )
+
+_plugin = repository_rule(
+    implementation = _plugin_impl,
+    attrs = {
+        "adapters": attr.string_dict(doc = "With version and hash of the official wheel."),
+        "tested": attr.string_list(),
+        "tools": attr.string(mandatory = True),
+        "version": attr.string(mandatory = True),
+    },
+)
+
+def tensorflow_adapter(version, python, sha256, tested = False):
+    """Pins a release that the plugin serves, and with it all of its minor version.
+
+    Args:
+      version: of tensorflow-cpu.
+      python: the CPython version of an official wheel of it, such as "3.11".
+      sha256: of this wheel, for manylinux on x86-64.
+      tested: whether it is of those that `make test` looks at.
+    """
+    stock = "stock_" + wheel_name(_DISTRIBUTION, version, python)
+    _adapter(
+        name = "adapter_" + _minor(version).replace(".", "_"),
+        distribution = _DISTRIBUTION,
+        interpreter = _INTERPRETER,
+        python = python,
+        sha256 = sha256,
+        stand_ins = STAND_INS,
+        # What is there is not fetched twice.
+        stock = "@%s//:official.txt" % stock if stock in native.existing_rules() else None,
+        tested = tested,
+        version = version,
+    )
+
+def tensorflow_plugin(version, tools):
+    """Declares the wheel that serves the releases that are pinned above.
+
+    Args:
+      version: of the wheel.
+      tools: name of the repository of an official wheel, in whose environment
+        wheels are packed and judged.
+    """
+    adapters = [
+        rule
+        for rule in native.existing_rules().values()
+        if rule["kind"] == "_adapter"
+    ]
+    _local_adapter(name = "adapter_here", stand_ins = STAND_INS)
+    _plugin(
+        name = "plugin",
+        adapters = {
+            rule["name"]: "%s %s" % (rule["version"], rule["sha256"])
+            for rule in adapters
+        },
+        tested = [rule["name"] for rule in adapters if rule["tested"]],
+        tools = tools,
+        version = version,
+    )

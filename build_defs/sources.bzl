@@ -1,0 +1,42 @@
+"""The sources of a release's repository: the overlay among stand-ins for what is around it."""
+
+# BUILD and .bzl files that TensorFlow has and its wheel has not.
+STAND_INS = {
+    Label("//build_defs/stand_ins:tensorflow.bzl"): "tensorflow/tensorflow.bzl",
+    Label("//build_defs/stand_ins:tensorflow.BUILD"): "tensorflow/BUILD",
+    Label("//build_defs/stand_ins:core.BUILD"): "tensorflow/core/BUILD",
+    Label("//build_defs/stand_ins:test.h"): "tensorflow/core/platform/test.h",
+    Label("//build_defs/stand_ins:test_main.cc"): "tensorflow/core/platform/test_main.cc",
+    Label("//build_defs/stand_ins:lite.BUILD"): "tensorflow/lite/python/BUILD",
+    Label("//build_defs/stand_ins:keras.BUILD"): "tensorflow/python/keras/BUILD",
+    Label("//build_defs/stand_ins:kernel_tests.BUILD"): "tensorflow/python/kernel_tests/BUILD",
+}
+
+def compiler(repository_ctx):
+    """Returns what the C++ compiler calls itself, as one word."""
+    version = repository_ctx.execute([
+        "bash",
+        "-c",
+        '"${CC:-gcc}" --version | head -n 1 | tr -cs "[:alnum:].+\\n-" _',
+    ])
+    return version.stdout.strip()
+
+def link_sources(repository_ctx):
+    """Links the overlay and the stand-ins of attribute `stand_ins` into a repository."""
+
+    # A folder that holds a stand-in is shared with the overlay; the others are
+    # the overlay's, and linked whole.
+    top = repository_ctx.path(Label("//:WORKSPACE")).dirname
+    shared = {"": True}
+    for label, path in repository_ctx.attr.stand_ins.items():
+        repository_ctx.symlink(label, path)
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            shared["/".join(parts[:depth])] = True
+    overlay = top.get_child("tensorflow_overlay")
+    for folder in shared:
+        source = repository_ctx.path("%s/%s" % (overlay, folder))
+        for entry in source.readdir() if source.exists else []:
+            path = folder + "/" + entry.basename if folder else entry.basename
+            if path not in shared:
+                repository_ctx.symlink(entry, path)
