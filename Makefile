@@ -4,7 +4,7 @@
 .PHONY: help wheel plugin reproduce test fuzz demo bench lint format clean checkout refresh verify rebase pr
 
 # Which of the pinned releases a target is for.
-export DIST TF PYTHON_VERSION KERAS
+export DIST TF PYTHON_VERSION KERAS FOR
 # What to fuzz.
 export SEED CASES CASE PROBLEM
 
@@ -14,7 +14,7 @@ help: ## List the targets
 wheel: ## Build the wheel into dist/ (DIST=tensorflow, TF=<version>, PYTHON_VERSION=3.7: another pinned release; KERAS=<version>: Keras)
 	@ci/make_wheel
 
-plugin: ## Build the wheel that adds the kernels to an official TensorFlow (TF=2.21.0) into dist/
+plugin: ## Build the wheel that adds the kernels to TensorFlow as released into dist/ (TF=<version>: to one; FOR=<python>: to what that imports)
 	@ci/make_wheel plugin
 
 test: ## Run all tests

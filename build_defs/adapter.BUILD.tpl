@@ -6,7 +6,10 @@ package(default_visibility = ["//visibility:public"])
 
 cc_library(
     name = "headers",
-    hdrs = glob(["official/tensorflow/include/**"]),
+    hdrs = glob(
+        ["official/tensorflow/include/**"],
+        exclude = ["**/*.so"],
+    ),
     includes = ["official/tensorflow/include"],
 )
 
@@ -18,13 +21,21 @@ plugin_library(
     deps = ["//tensorflow/core/kernels/grouped_conv:kernel_library"],
 )
 
+# Libraries to link against under names that Bazel does not take for a library's:
+# it would have what needs them look for them in its own folders. (:framework is
+# the other.)
+genrule(
+    name = "kernels",
+    srcs = [":libgrouped_conv_kernels.so"],
+    outs = ["libgrouped_conv_kernels"],
+    cmd = "cp $< $@",
+)
+
 plugin_library(
     name = "adapter.so",
     copts = COPTS,
     libraries = [
         "%{kernels}",
-        # Which Bazel would have it look for in its own folders, if it knew it as
-        # a library; TensorFlow has loaded it.
         ":framework",
     ],
     deps = ["//tensorflow/core/kernels/grouped_conv:grouped_conv_adapter"],

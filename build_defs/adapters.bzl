@@ -173,7 +173,7 @@ def _local_adapter_impl(repository_ctx):
     _declare(
         repository_ctx,
         flags,
-        "//:libgrouped_conv_kernels.so",
+        "//:kernels",
         _PLUGIN_HERE.format(
             # Of nightlies each is another.
             serves = version if "-dev" in version else _minor(version),
@@ -190,14 +190,21 @@ _local_adapter = repository_rule(
 
 def _plugin_impl(repository_ctx):
     attr = repository_ctx.attr
-    repository_ctx.file("version.bzl", "VERSION = \"%s\"\n" % attr.version, executable = False)
+    repository_ctx.file(
+        "version.bzl",
+        '"""What is known of the plugin."""\n\n' +
+        "VERSION = \"%s\"\n\n" % attr.version +
+        "# Repositories of official wheels that //:tested serves.\n" +
+        "TESTED = %s\n" % attr.tested.values(),
+        executable = False,
+    )
     repository_ctx.template(
         "BUILD",
         Label("//build_defs:plugin.BUILD.tpl"),
         {
             "%{adapters}": str(attr.adapters),
             "%{kernels_from}": attr.adapters.keys()[-1],
-            "%{tested}": str(attr.tested),
+            "%{tested}": str(attr.tested.keys()),
             "%{tools}": attr.tools,
         },
         executable = False,
@@ -207,7 +214,7 @@ _plugin = repository_rule(
     implementation = _plugin_impl,
     attrs = {
         "adapters": attr.string_dict(doc = "With version and hash of the official wheel."),
-        "tested": attr.string_list(),
+        "tested": attr.string_dict(doc = "With the repository of the official wheel."),
         "tools": attr.string(mandatory = True),
         "version": attr.string(mandatory = True),
     },
@@ -220,7 +227,8 @@ def tensorflow_adapter(version, python, sha256, tested = False):
       version: of tensorflow-cpu.
       python: the CPython version of an official wheel of it, such as "3.11".
       sha256: of this wheel, for manylinux on x86-64.
-      tested: whether it is of those that `make test` looks at.
+      tested: whether it is of those that `make test` looks at, whose official
+        wheels stock_tensorflow() or tensorflow_release() pins, too.
     """
     stock = "stock_" + wheel_name(_DISTRIBUTION, version, python)
     _adapter(
@@ -256,7 +264,11 @@ def tensorflow_plugin(version, tools):
             rule["name"]: "%s %s" % (rule["version"], rule["sha256"])
             for rule in adapters
         },
-        tested = [rule["name"] for rule in adapters if rule["tested"]],
+        tested = {
+            rule["name"]: "stock_" + wheel_name(_DISTRIBUTION, rule["version"], rule["python"])
+            for rule in adapters
+            if rule["tested"]
+        },
         tools = tools,
         version = version,
     )

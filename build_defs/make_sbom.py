@@ -7,6 +7,7 @@ there is no time in it, and its serial number is derived from the rest.
 
 import argparse
 import hashlib
+import itertools
 import json
 import uuid
 
@@ -75,14 +76,17 @@ def bill_of_materials(wheel, ancestor, against, libraries, materials):
         bill.metadata.component.pedigree = Pedigree(ancestors=[ancestor])
     for official in against:
         bill.components.add(official)
-    for file in libraries + materials:
-        properties = [("build:flags", file["flags"])] if file["flags"] else []
-        if file in libraries:
-            properties += [("build:compiler", compiler) for compiler in compilers(file["path"])]
+    for name, files in itertools.groupby(
+        sorted(libraries + materials, key=lambda file: file["name"]), lambda file: file["name"]
+    ):
+        # One that several libraries are compiled of has the flags of each.
+        files = list(files)
+        properties = {("build:flags", file["flags"]) for file in files if file["flags"]}
+        path = files[0]["path"]
+        if any(file in libraries for file in files):
+            properties |= {("build:compiler", compiler) for compiler in compilers(path)}
         bill.components.add(
-            component(
-                ComponentType.FILE, file["name"], None, digest_of(file["path"]), properties
-            )
+            component(ComponentType.FILE, name, None, digest_of(path), sorted(properties))
         )
 
     def text(serial):

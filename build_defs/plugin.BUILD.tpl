@@ -6,10 +6,12 @@ package(default_visibility = ["//visibility:public"])
 # With version and hash of the official wheel that each is compiled against.
 ADAPTERS = %{adapters}
 
-# What all of them call.
+# What all of them call, and how they are linked against it.
+KERNELS = "@%{kernels_from}//:libgrouped_conv_kernels.so"
+
 alias(
     name = "kernels",
-    actual = "@%{kernels_from}//:libgrouped_conv_kernels.so",
+    actual = "@%{kernels_from}//:kernels",
 )
 
 [plugin_wheel(
@@ -19,7 +21,7 @@ alias(
         for adapter in adapters
     },
     against = [ADAPTERS[adapter] for adapter in adapters],
-    kernels = ":kernels",
+    kernels = KERNELS,
     local_version = local_version,
     tools = "%{tools}",
     version = VERSION,

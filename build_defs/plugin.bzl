@@ -25,7 +25,7 @@ def plugin_library(name, copts = [], libraries = [], exports = None, srcs = [], 
     """
     native.cc_binary(
         name = name,
-        srcs = srcs + ["@tensorflow_grouped_convolution//build_defs:old_glibc.cc"],
+        srcs = srcs + ["@tensorflow_grouped_convolution//build_defs:old_glibc"],
         additional_linker_inputs = libraries + ([exports] if exports else []),
         copts = copts,
         linkopts = ["$(location %s)" % library for library in libraries] + (

@@ -17,7 +17,7 @@ FRAMEWORK = STOCK + "//:framework"
 # Named as TensorFlow names its kernels that are libraries of their own.
 cc_binary(
     name = "libtfkernel_grouped_conv.so",
-    srcs = ["@tensorflow_grouped_convolution//build_defs:old_glibc.cc"],
+    srcs = ["@tensorflow_grouped_convolution//build_defs:old_glibc"],
     additional_linker_inputs = [FRAMEWORK],
     copts = COPTS,
     linkopts = [

@@ -206,7 +206,6 @@ def pinned_releases(name):
         peers = [
             rule["name"]
             for rule in rules
-            if rule["kind"] == "_stock_release" and
-               rule["name"] not in stock.values()
+            if rule["kind"] == "_stock_release" and rule["peer"]
         ],
     )

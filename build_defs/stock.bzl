@@ -149,6 +149,7 @@ _stock_release = repository_rule(
     implementation = _stock_release_impl,
     attrs = dict(
         PIN,
+        peer = attr.bool(),
         requirements = attr.label(mandatory = True, allow_single_file = True),
     ),
 )
@@ -175,12 +176,24 @@ def wheel_name(distribution, version, python):
         "_",
     ).replace(".", "_")
 
-def stock_tensorflow(distribution, version, python, sha256):
-    """An official wheel as it is, to compare with; see tensorflow_release()."""
+def stock_tensorflow(distribution, version, python, sha256, peer = False):
+    """Pins an official wheel as it is; see tensorflow_release().
+
+    Args:
+      distribution: its name on the package index.
+      version: its version.
+      python: the CPython version it is for, such as "3.8".
+      sha256: of the wheel for manylinux on x86-64.
+      peer: whether rebuilt wheels exchange models with it.
+
+    Returns:
+      The name of its repository.
+    """
     name = "stock_" + wheel_name(distribution, version, python)
     _stock_release(
         name = name,
         distribution = distribution,
+        peer = peer,
         version = version,
         python = python,
         sha256 = sha256,

@@ -35,23 +35,23 @@ def dist_info(archive, name):
 
 
 def release_of(archive):
-    """Returns the variables that choose the release a wheel was made of, and its target."""
+    """Returns how ci/pinned_release is asked for what a wheel was made of, and its target."""
     metadata = email.message_from_string(dist_info(archive, "METADATA"))
     wheel = email.message_from_string(dist_info(archive, "WHEEL"))
     version = re.match(r"(.+)\+", metadata["Version"] or "")
     python = re.match(r"cp(\d)(\d+)-", wheel["Tag"] or "")
     if version and metadata["Name"] == "keras":
-        return {"KERAS": version.group(1)}, "wheel"
-    if version and wheel["Generator"] == "pack_plugin":
-        # Of any distribution and CPython of the release.
-        return {"KERAS": "", "DIST": "", "TF": version.group(1), "PYTHON_VERSION": ""}, "plugin"
+        return [], {"KERAS": version.group(1)}
+    if wheel["Generator"] == "pack_plugin":
+        # Of all releases, or of the one that it says.
+        return ["--plugin"], {"TF": (metadata["Version"] + "+").split("+")[1].partition(".")[2]}
     if version and python:
-        return {
+        return [], {
             "KERAS": "",
             "DIST": metadata["Name"].replace("_", "-"),
             "TF": version.group(1),
             "PYTHON_VERSION": ".".join(python.groups()),
-        }, "wheel"
+        }
     raise Error(
         "not a wheel that was rebuilt: it says Version %s, Tag %s"
         % (metadata["Version"], wheel["Tag"])
@@ -67,7 +67,7 @@ def compilers(archive):
 
 @contextlib.contextmanager
 def rebuilt(release, name):
-    """Builds a release's wheel, the target `name`, from nothing; gives its path."""
+    """Builds a wheel, the target `name` of a repository, from nothing; gives its path."""
     build = os.path.join(patch_set.TOP, "build")
     os.makedirs(build, exist_ok=True)
     output_root = tempfile.mkdtemp(dir=build, prefix="reproduce-")
@@ -137,9 +137,11 @@ def main():
             given = stack.enter_context(zipfile.ZipFile(wheel))
         except zipfile.BadZipFile as error:
             raise Error("%s is no wheel: %s" % (wheel, error)) from None
-        choice, name = release_of(given)
-        release = patch_set.run([os.path.join(patch_set.TOP, "ci", "pinned_release")], **choice)
-        path = stack.enter_context(rebuilt(release, name))
+        options, choice = release_of(given)
+        pinned = os.path.join(patch_set.TOP, "ci", "pinned_release")
+        name = patch_set.run([pinned] + options, **choice)
+        target = ("plugin", name) if options else (name, "wheel")
+        path = stack.enter_context(rebuilt(*target))
         with open(wheel, "rb") as one, open(path, "rb") as other:
             hashes = sha256(one), sha256(other)
         if hashes[0] == hashes[1]:

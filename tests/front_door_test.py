@@ -65,16 +65,16 @@ class FrontDoorTest(absltest.TestCase):
             (status, printed), (0, "ci/bazel: using Bazel %s from PATH\nran info\n" % version)
         )
 
-    def test_kind_of_wheel_that_there_is_not(self):
+    def test_bazels_own_failure_is_told(self):
         self.add_program("gcc", "exit")
         version = (self.workspace.folder / ".bazelversion").read_text().strip()
         answer = '[ "$*" = --version ] && echo bazel %s || ' % version
-        self.add_program("bazel", answer + "echo //:wheel")
-        self.assert_refused("there is no plugin for tensorflow_cpu_2_2_3", "make", "plugin")
-        # Bazel's own failure is no answer.
         self.add_program("bazel", answer + "{ echo the server is gone >&2; exit 36; }")
-        printed = self.assert_refused("the server is gone", "make", "plugin")
-        self.assertNotIn("there is no plugin", printed)
+        self.assert_refused("the server is gone", "make", "plugin")
+
+    def test_interpreter_that_there_is_not(self):
+        self.add_program("gcc", "exit")
+        self.assert_refused("FOR=mypython is no program", "make", "plugin", FOR="mypython")
 
     def test_missing_python(self):
         printed = self.assert_refused("found no CPython 3.8", "ci/find_python", "3.8")
@@ -91,6 +91,17 @@ class FrontDoorTest(absltest.TestCase):
             printed = self.assert_refused("no pinned release fits", "make", "wheel", **choice)
             # Which there are, as they are asked for.
             self.assertRegex(printed, r"\n  DIST=tensorflow\S* TF=[\d.]+ PYTHON_VERSION=[\d.]+\n")
+
+    def test_release_that_the_plugin_does_not_serve(self):
+        self.add_program("gcc", "exit")
+        printed = self.assert_refused("no pinned release fits", "make", "plugin", TF="1.0")
+        self.assertRegex(printed, r"\n  TF=[\d.]+\n")
+
+    def test_release_is_added_to_the_plugin_by_a_stanza(self):
+        stanza = 'tensorflow_adapter(\n    python = "3.11",\n    version = "98.7.6",\n)\n\n'
+        self.workspace.replace("WORKSPACE", "tensorflow_plugin(", stanza + "tensorflow_plugin(")
+        status, printed = self.workspace.run("ci/pinned_release", "--plugin", TF="98.7.6")
+        self.assertEqual((status, printed), (0, "plugin_98_7\n"))
 
 
 if __name__ == "__main__":

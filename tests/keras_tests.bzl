@@ -49,7 +49,7 @@ def keras_tests(keras, release, official, environments, old):
         ),
     }
     tests[keras + "_run_time_test"] = dict(
-        file_env = {release + "plugin.whl": "PLUGIN"},
+        file_env = {"@plugin//:tested.whl": "PLUGIN"},
         main = "keras_run_time_test.py",
         path = [official + "official"],
     )

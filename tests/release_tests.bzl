@@ -1,5 +1,6 @@
 """The tests that see a rebuilt wheel from outside, and those of the tools."""
 
+load("@plugin//:version.bzl", "TESTED")
 load("//build_defs:wheel.bzl", "python_test")
 load(":keras_tests.bzl", "keras_tests")
 
@@ -76,7 +77,7 @@ def release_tests(name, stock, environments, own_keras, keras, peers, old):
                 release + "overlay": "OVERLAY",
                 release + "patches/series": "SERIES",
                 release + "wheel.whl": "REBUILT_WHEEL",
-            }, **({} if own_keras else {release + "plugin.whl": "PLUGIN"})),
+            }, **({} if own_keras else {"@plugin//:tested.whl": "PLUGIN"})),
         ),
         "install_test": dict(
             file_env = {
@@ -131,12 +132,15 @@ def release_tests(name, stock, environments, own_keras, keras, peers, old):
                 official + "official": "OFFICIAL",
                 official + "official.txt": "OFFICIAL_NAME",
                 release + "installed": "INSTALLED",
-                release + "plugin.name.txt": "PLUGIN_NAME",
-                release + "plugin.whl": "PLUGIN",
-            }, **{
+                "@plugin//:tested.name.txt": "PLUGIN_NAME",
+                "@plugin//:tested.whl": "PLUGIN",
+            }, **dict({
                 "@%s//:official.txt" % peer: "OTHER_" + peer
                 for peer in peers
-            }),
+            }, **{
+                "@%s//:official.txt" % served: "SERVED_" + served
+                for served in TESTED
+            })),
         )
     if keras:
         tests.update(keras_tests(keras, release, official, environments, old))

@@ -83,14 +83,20 @@ class DifferencesTest(absltest.TestCase):
 
     def test_plugin_is_compared_with_a_plugin(self):
         entries = {
-            "x.dist-info/METADATA": "Name: x\nVersion: %(TF)s+groups.1\n" % CHOICE,
             "x.dist-info/WHEEL": "Generator: pack_plugin\nTag: py3-none-any\n",
         }
-        for path in self.given, self.built.with_name("plugin.whl"):
-            self.write(path, **entries)
-        status, printed = self.reproduce(self.given)
-        self.assertEqual(status, 0, printed)
-        self.assertIn("identical: ", printed)
+        folder = self.built.parent.with_name("plugin")
+        folder.mkdir()
+        for version, target in (
+            ("2026.1.0", "plugin"),
+            ("2026.1.0+tensorflow.2.21.0", "plugin_2_21"),
+        ):
+            entries["x.dist-info/METADATA"] = "Name: x\nVersion: %s\n" % version
+            for path in self.given, folder / (target + ".whl"):
+                self.write(path, **entries)
+            status, printed = self.reproduce(self.given)
+            self.assertEqual(status, 0, printed)
+            self.assertIn("identical: ", printed)
 
     def test_names_entries_that_differ(self):
         self.write(self.given, **{"tensorflow/a.py": "b", "tensorflow/b.py": "b"})
