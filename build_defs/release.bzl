@@ -19,11 +19,14 @@ load(":stock.bzl", "stock_tensorflow", "wheel_name")
 
 def _test_environments(one_dnn):
     """Environment variables to run tests with, by what they add to a name."""
-    environments = {"": {}}
-    if one_dnn:
-        environments["_with_onednn"] = {"TF_ENABLE_ONEDNN_OPTS": "1"}
-        environments["_without_onednn"] = {"TF_ENABLE_ONEDNN_OPTS": "0"}
-    return environments
+    if not one_dnn:
+        return {"": {}}
+
+    # One of them is what the machine has by default.
+    return {
+        "_with_onednn": {"TF_ENABLE_ONEDNN_OPTS": "1"},
+        "_without_onednn": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    }
 
 def _release_impl(repository_ctx):
     attr = repository_ctx.attr
