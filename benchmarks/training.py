@@ -27,6 +27,7 @@ WANTED = [
         ("layer fit, 1 step", "official", "layer fit", 200),
         ("layer step, dense", None, "layer step", 1),
         ("layer fit, dense", None, "layer fit", 1),
+        ("convnext-t", "official", "convnext-t", 3),
     )
 ] + [
     ("resnext50", "PyTorch", case, "rebuilt, oneDNN on", 1)
@@ -37,11 +38,13 @@ TURNS = 5
 # How often a turn repeats a case.
 LAYER = {"layer step": 10, "layer step, dense": 10, "layer fit": 2, "layer fit, dense": 2}
 NETWORK = {"resnext50": 2}
+# Whose depthwise convolutions are grouped ones in Keras.
+CONVNEXT = {"convnext-t": 2}
 # With batch normalization by one op, as PyTorch has it: examples/.
 FUSED = {"resnext50, fused": 2}
 # Of these, which take many seconds, one turn is enough.
 SLOW_TURNS = 1
-SLOW = {"layer step": 1, "layer fit, 1 step": 1}
+SLOW = {"layer step": 1, "layer fit, 1 step": 1, "convnext-t": 1}
 
 
 def plan(release, turns):
@@ -51,14 +54,14 @@ def plan(release, turns):
         return Peer(name, environment, module, "training.py")
 
     for setting, variables in SETTINGS.items():
-        cases = {**({} if setting else LAYER), **NETWORK, **FUSED}
+        cases = {**({} if setting else {**LAYER, **CONVNEXT}), **NETWORK, **FUSED}
         yield (
             peer("rebuilt" + setting, "keras-" + release, "training_keras"),
             variables,
             cases,
             turns,
         )
-    yield peer("plugin", "plugin-" + release, "training_plugin"), {}, LAYER, turns
+    yield peer("plugin", "plugin-" + release, "training_plugin"), {}, {**LAYER, **NETWORK, **CONVNEXT}, turns
     yield peer("official", "stock-" + release, "training_keras"), {}, SLOW, SLOW_TURNS
     yield peer("PyTorch", "pytorch", "training_pytorch"), {}, NETWORK, turns
 

@@ -17,13 +17,12 @@ configuration.
 """
 
 load(":sources.bzl", "STAND_INS", "compiler", "link_sources")
-load(":stock.bzl", "PIN", "PIP", "fetch_wheel", "wheel_name")
+load(":stock.bzl", "PIN", "fetch_wheel", "wheel_name")
 
-# What an adapter is compiled and linked against, and what tells its flags.
+# What an adapter is compiled and linked against.
 _PARTS = [
     "tensorflow/include/*",
     "tensorflow/libtensorflow_framework.so.2",
-    "tensorflow/python/platform/sysconfig.py",
 ]
 
 _DISTRIBUTION = "tensorflow-cpu"
@@ -76,21 +75,17 @@ def _declare(repository_ctx, flags, kernels, more = ""):
 
 def _flags_of(repository_ctx):
     """Returns the compile flags that the release's tf.sysconfig would report."""
-    sysconfig = repository_ctx.execute(
-        ["grep", "-oE", "std=c[+][+][0-9]+|EIGEN_MAX_ALIGN_BYTES", _PARTS[2]],
-        working_directory = "official",
-    ).stdout.split("\n")
-    standards = [word for word in sysconfig if word.startswith("std=")]
 
-    # Its mangled name has this tag where std::string is that of the new ABI.
+    # A mangled name has this tag where std::string is that of the new ABI.
     new_strings = repository_ctx.execute(
         ["grep", "-qF", "KernelsRegisteredForOpB5cxx11", _PARTS[1]],
         working_directory = "official",
     ).return_code == 0
     return [
-        "-" + (standards[0] if standards else "std=c++14"),
+        "-std=c++17",
         "-D_GLIBCXX_USE_CXX11_ABI=%d" % (1 if new_strings else 0),
-    ] + (["-DEIGEN_MAX_ALIGN_BYTES=64"] if "EIGEN_MAX_ALIGN_BYTES" in sysconfig else [])
+        "-DEIGEN_MAX_ALIGN_BYTES=64",
+    ]
 
 def _minor(version):
     return ".".join(version.split(".")[:2])
@@ -101,9 +96,10 @@ def _adapter_impl(repository_ctx):
         stock = repository_ctx.path(attr.stock).dirname
         repository_ctx.symlink(stock.get_child("official"), "official")
     else:
-        fetch_wheel(repository_ctx, [PIP], attr.interpreter, _PARTS)
+        fetch_wheel(repository_ctx, [], attr.interpreter, _PARTS)
         repository_ctx.delete("env")
         repository_ctx.delete("wheel")
+        repository_ctx.delete("official.whl")
     _declare(repository_ctx, _flags_of(repository_ctx), "@plugin//:kernels")
 
 _adapter = repository_rule(

@@ -78,8 +78,8 @@ def resnext50(normalization):
     return keras.Model(inputs, layers.Dense(1000)(x))
 
 
-def resnext50_step(normalization):
-    model = resnext50(normalization)
+def network_step(model):
+    """A training step of a network for 1000 classes."""
     optimizer = keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(model.trainable_variables)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -102,6 +102,9 @@ CASES = {
     "layer fit": lambda: layer_fit(32),
     "layer fit, dense": lambda: layer_fit(1),
     "layer fit, 1 step": lambda: layer_fit(32, 1),
-    "resnext50": lambda: resnext50_step(layers.BatchNormalization),
-    "resnext50, fused": lambda: resnext50_step(FusedBatchNormalization),
+    "resnext50": lambda: network_step(resnext50(layers.BatchNormalization)),
+    "resnext50, fused": lambda: network_step(resnext50(FusedBatchNormalization)),
+    "convnext-t": lambda: network_step(
+        keras.applications.ConvNeXtTiny(weights=None, classifier_activation=None)
+    ),
 }
