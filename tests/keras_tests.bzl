@@ -75,6 +75,12 @@ def keras_tests(keras, release, official, environments, old):
             main = "fused_batch_normalization_test.py",
             path = [patched + "installed", release + "installed"],
         )
+        tests[keras + "_graphs_test" + suffix] = dict(
+            env = env,
+            main = "keras_graphs_test.py",
+            size = "large",
+            path = [patched + "installed", release + "installed"],
+        )
         tests[keras + "_layers_test" + suffix] = dict(
             env = env,
             main = "keras_layers_test.py",

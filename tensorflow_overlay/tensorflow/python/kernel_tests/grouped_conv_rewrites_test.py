@@ -19,15 +19,21 @@ from __future__ import division
 from __future__ import print_function
 
 import itertools
+import re
 
 from absl.testing import parameterized
 import numpy as np
 
+from tensorflow.core.framework import graph_pb2
+from tensorflow.python.client import session
 from tensorflow.python.eager import context
 from tensorflow.python.eager import def_function
 from tensorflow.python.framework import constant_op
 from tensorflow.python.framework import dtypes
+from tensorflow.python.framework import errors
+from tensorflow.python.framework import importer
 from tensorflow.python.framework import kernels
+from tensorflow.python.framework import ops
 from tensorflow.python.framework import test_util
 from tensorflow.python.framework import versions
 from tensorflow.python.ops import array_ops
@@ -50,16 +56,17 @@ def _conv(x, w):
 
 def _split_conv(x, w):
   """The same as a dense convolution a group."""
+  groups = int(x.shape[-1]) // int(w.shape[-2])
   return array_ops.concat([
       _conv(*both) for both in zip(
-          array_ops.split(x, _GROUPS, axis=-1),
-          array_ops.split(w, _GROUPS, axis=-1))
+          array_ops.split(x, groups, axis=-1),
+          array_ops.split(w, groups, axis=-1))
   ], axis=-1)
 
 
-def _pad(x):
+def _pad(x, batch=(0, 0), channels=(0, 0)):
   spatial = [[1, 2], [0, 1], [2, 1]][:len(x.shape) - 2]
-  return array_ops.pad(x, [[0, 0]] + spatial + [[0, 0]])
+  return array_ops.pad(x, [list(batch)] + spatial + [list(channels)])
 
 
 def _batch_norm(x, args):
@@ -80,7 +87,9 @@ _ACTIVATIONS = {
     'relu': nn_ops.relu,
     'relu6': nn_ops.relu6,
     'elu': nn_ops.elu,
+    'hard_swish': lambda x: x * nn_ops.relu6(x + 3) * (1 / 6.),
     'leaky_relu': _leaky_relu,
+    'mish': lambda x: x * math_ops.tanh(nn_ops.softplus(x)),
     'sigmoid': math_ops.sigmoid,
     'swish': lambda x: x * math_ops.sigmoid(x),
     'tanh': math_ops.tanh,
@@ -95,6 +104,11 @@ def _activated(activation):
 def _added(activation):
   return lambda conv, args: activation(
       nn_ops.bias_add(conv(args.x, args.w), args.bias) + args.other)
+
+
+def _normalized(activation):
+  return lambda conv, args: activation(
+      _batch_norm(conv(args.x, args.w), args))
 
 
 def _gradients(conv, args):
@@ -130,11 +144,17 @@ _PATTERNS.update(
 # With the default alpha: TensorFlow loses any other here, of dense ones too.
 _PATTERNS['bias_add_leaky_relu'] = _added(nn_ops.leaky_relu)
 _BATCH_NORM = {
-    'batch_norm': lambda conv, args: _batch_norm(conv(args.x, args.w), args),
-    'batch_norm_relu': lambda conv, args: nn_ops.relu(  # pylint: disable=g-long-lambda
-        _batch_norm(conv(args.x, args.w), args)),
-    'batch_norm_leaky_relu': lambda conv, args: _leaky_relu(  # pylint: disable=g-long-lambda
-        _batch_norm(conv(args.x, args.w), args)),
+    'batch_norm_' + name: _normalized(function)
+    for name, function in _ACTIVATIONS.items()
+}
+
+# What no convolution pads, but what oneDNN fuses in 2-D may.
+_PADDED = {
+    'pad_batch': lambda conv, args: conv(_pad(args.x, batch=(1, 2)), args.w),
+    'pad_channels': lambda conv, args: conv(  # pylint: disable=g-long-lambda
+        _pad(args.x, channels=(1, 3)), args.w),
+    'pad_all_bias': lambda conv, args: nn_ops.bias_add(  # pylint: disable=g-long-lambda
+        conv(_pad(args.x, (1, 1), (3, 1)), args.w), args.bias),
 }
 
 _TOLERANCE = {dtypes.float32: 1e-5, dtypes.half: 5e-3}
@@ -145,7 +165,32 @@ if versions.GRAPH_DEF_VERSION > 1000:
 _CASES = list(itertools.product(sorted(_PATTERNS), (2, 3), _TOLERANCE))
 # There is none for 3-D, and none of another type than float32 in 2.2.
 _CASES += [(name, 2, dtypes.float32) for name in sorted(_BATCH_NORM)]
+_CASES += list(itertools.product(sorted(_PADDED), (2,), _TOLERANCE))
 _PATTERNS.update(_BATCH_NORM)
+_PATTERNS.update(_PADDED)
+
+
+# What the kernels compute of what is fused.
+_ACTIVATED = ('Relu', 'Relu6', 'Elu', 'LeakyRelu', 'Mish', 'Sigmoid', 'Tanh',
+              '_FusedHardSwish', '_MklSwish')
+_FUSED = {(), ('BiasAdd',), ('BiasAdd', 'Add'), ('FusedBatchNorm',)}
+_FUSED.update((first, last) for first in ('BiasAdd', 'FusedBatchNorm')
+              for last in _ACTIVATED)
+_FUSED.update(('BiasAdd', 'Add', last) for last in _ACTIVATED[:4])
+
+# CPU kernels for convolutions that are the official ones, by patterns of an op
+# and its label, and why.
+_LEFT_OUT = {
+    'Conv:': 'tf.raw_ops has it, and nothing makes it',
+    'Conv[23]D.*:(custom|eigen_tensor)': 'has to be asked for by its label',
+    'Fused(ResizeAnd)?PadConv2D:':
+        'made by a tool for saved graphs alone, and refuses groups',
+    '.*Depthwise.*:.*': 'has a filter of another form',
+    '.*Quantized.*:.*': 'is of integers',
+    '__?Mkl(?!Native).*:MklLayoutDependentOp':
+        'has tensors in a layout of oneDNN, with TF_ENABLE_MKL_NATIVE_FORMAT=0',
+    'XlaConv(V2)?:': 'stands for a computation of XLA',
+}
 
 
 class _Arguments(object):
@@ -180,6 +225,20 @@ class _Arguments(object):
     ])
 
 
+def _cpu_kernels(overridden=False):
+  """The CPU kernels for convolutions: op, label and type, for any type 0."""
+  found = set()
+  for kernel in kernels.get_all_registered_kernels().kernel:
+    if kernel.device_type != 'CPU' or 'Conv' not in kernel.op:
+      continue
+    if kernel.priority > 0 or not overridden:
+      types = [dtype for constraint in kernel.constraint
+               if constraint.name == 'T'
+               for dtype in constraint.allowed_values.list.type]
+      found.update((kernel.op, kernel.label, dtype) for dtype in types or [0])
+  return found
+
+
 class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
 
   def _run(self, pattern, conv, rank, dtype, exact_dtype=None):
@@ -204,28 +263,236 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
       self.assertAllClose(other, value, rtol=tolerance,
                           atol=tolerance * np.abs(other).max())
 
+  def _nodes(self, pattern, rank, dtype):
+    """Runs a pattern; returns the convolutions of the graph that ran."""
+    with context.eager_mode():
+      context.enable_run_metadata()
+      self._run(pattern, _conv, rank, dtype)
+      graphs = context.export_run_metadata().partition_graphs
+      context.disable_run_metadata()
+    nodes = []
+    for graph in graphs:
+      nodes += graph.node
+      for function in graph.library.function:
+        nodes += function.node_def
+    return [node for node in nodes if 'Conv' in node.op]
+
   def testEveryRewriteOfOneDnnIsProduced(self):
     if not test_util.IsMklEnabled():
       self.skipTest('oneDNN does not run.')
-    produced = set()
-    with context.eager_mode():
-      context.enable_run_metadata()
-      for pattern, rank, dtype in _CASES:
-        if dtype == dtypes.float32:
-          self._run(pattern, _conv, rank, dtype)
-          for graph in context.export_run_metadata().partition_graphs:
-            nodes = list(graph.node)
-            for function in graph.library.function:
-              nodes += function.node_def
-            produced |= {node.op for node in nodes}
-      context.disable_run_metadata()
-    known = {
-        kernel.op for kernel in kernels.get_all_registered_kernels().kernel
-        if kernel.op.startswith('_MklNative') and 'Conv' in kernel.op and
-        'Depthwise' not in kernel.op
+    produced = {
+        node.op for pattern, rank, dtype in _CASES if dtype == dtypes.float32
+        for node in self._nodes(pattern, rank, dtype)
     }
+    known = {op for op, _, _ in _cpu_kernels() if op.startswith('_MklNative')}
+    known = {op for op in known if 'Depthwise' not in op}
     # No pass makes this one: a bias is fused as _MklNativeFusedConv2D.
     self.assertEqual(known - produced, {'_MklNativeConv2DWithBias'})
+
+  def testNoConvolutionIsLeftToOfficialKernels(self):
+    served = _cpu_kernels(overridden=True)
+    for pattern, rank, dtype in _CASES:
+      nodes = self._nodes(pattern, rank, dtype)
+      self.assertNotEmpty(nodes)
+      for node in nodes:
+        kernel = (node.op, node.attr['_kernel'].s.decode(),
+                  node.attr['T'].type)
+        self.assertIn(kernel, served, pattern)
+        fused = tuple(op.decode() for op in node.attr['fused_ops'].list.s)
+        self.assertIn(fused, _FUSED, pattern)
+
+  @parameterized.parameters(*itertools.product((16, 24, 40), (1, 2)))
+  def testWideGroupsInBfloat16(self, depth, stride):
+    """Some of these are left to oneDNN where that is faster."""
+    if dtypes.bfloat16 not in _TOLERANCE:
+      self.skipTest('There is no such convolution.')
+    random = np.random.RandomState(depth)
+    x = random.uniform(-1, 1, (2, 7, 9, 2 * depth))
+    w = random.uniform(-1, 1, (3, 3, depth, 2 * depth))
+    bias = random.uniform(-1, 1, 2 * depth)
+
+    @def_function.function
+    def function(x, w, bias):
+      y = nn_ops.conv2d(x, w, strides=stride, padding='SAME')
+      return array_ops.identity(nn_ops.relu(nn_ops.bias_add(y, bias)))
+
+    with context.eager_mode():
+      args = [constant_op.constant(value, dtypes.bfloat16)
+              for value in (x, w, bias)]
+      actual = math_ops.cast(function(*args), dtypes.float64)
+      x, w, bias = [math_ops.cast(value, dtypes.float64) for value in args]
+      expected = array_ops.concat([
+          nn_ops.conv2d(*both, strides=stride, padding='SAME') for both in zip(
+              array_ops.split(x, 2, axis=-1), array_ops.split(w, 2, axis=-1))
+      ], axis=-1)
+      expected = nn_ops.relu(nn_ops.bias_add(expected, bias)).numpy()
+      self.assertAllClose(expected, actual.numpy(), rtol=2e-2, atol=5e-2)
+
+  def testRegistryHasNoOtherConvolutions(self):
+    served = _cpu_kernels(overridden=True)
+    integers = {dtype.as_datatype_enum
+                for dtype in (dtypes.int8, dtypes.qint8)}
+    for op, label, dtype in _cpu_kernels() - served:
+      if op == '_FusedConv2D' and dtype in integers:
+        continue
+      name = op + ':' + label
+      self.assertTrue(
+          any(re.match(pattern + '$', name) for pattern in _LEFT_OUT),
+          '%s of type %s is neither overridden nor left out' % (name, dtype))
+
+  def _call(self, op, arguments, known=False, **attributes):
+    """Runs an op of oneDNN in a graph, which may know all of its arguments."""
+    if not test_util.IsMklEnabled():
+      self.skipTest('oneDNN does not run.')
+    graph_def = graph_pb2.GraphDef()
+    node = graph_def.node.add(name='op', op=op, input=sorted(arguments))
+    attributes = dict({'padding': 'VALID', 'data_format': 'NHWC'}, **attributes)
+    for name, value in attributes.items():
+      node.attr[name].s = value.encode()
+    node.attr['_kernel'].s = b'MklNameChangeOp'
+    node.attr['T'].type = dtypes.float32.as_datatype_enum
+    node.attr['strides'].list.i.extend([1] * 4)
+    if 'c_bias' in arguments:
+      node.attr['num_args'].i = 1
+      node.attr['fused_ops'].list.s.append(b'BiasAdd')
+    if 'paddings' in arguments:
+      node.attr['Tpaddings'].type = dtypes.as_dtype(
+          arguments['paddings'].dtype).as_datatype_enum
+    with ops.Graph().as_default():
+      inputs, feed = {}, {}
+      for name, value in arguments.items():
+        if known:
+          inputs[name] = constant_op.constant(value)
+        else:
+          inputs[name] = array_ops.placeholder(value.dtype)
+          feed[inputs[name]] = value
+      outputs = importer.import_graph_def(graph_def, inputs, ['op:0'], name='')
+      if 'out_backprop' in arguments:
+        outputs.append(outputs[0].op.outputs[1])
+      with session.Session() as sess:
+        results = sess.run(outputs, feed)
+      for result, output in zip(results, outputs):
+        self.assertTrue(output.shape.is_compatible_with(result.shape))
+      return results
+
+  def _padArguments(self, paddings, bias=False):
+    random = np.random.RandomState(0)
+    # In the order of the op's arguments.
+    arguments = {
+        'a_input': random.randn(2, 5, 6, _CHANNELS).astype(np.float32),
+        'b_filter': random.randn(3, 3, 2, _FILTERS).astype(np.float32),
+        'paddings': paddings,
+    }
+    if bias:
+      arguments['c_bias'] = random.randn(_FILTERS).astype(np.float32)
+    return arguments
+
+  @parameterized.parameters(*itertools.product(
+      (False, True), (False, True), (np.int32, np.int64), ('NHWC', 'NCHW')))
+  def testPaddings(self, known, bias, dtype, data_format):
+    paddings = np.array([[1, 0], [2, 1], [0, 3], [4, 0]], dtype)
+    arguments = self._padArguments(paddings, bias)
+    x = np.pad(arguments['a_input'], paddings, 'constant').astype(np.float64)
+    expected = _split_conv(
+        constant_op.constant(x),
+        math_ops.cast(arguments['b_filter'], dtypes.float64))
+    expected = self.evaluate(expected) + arguments.get('c_bias', 0)
+    if data_format == 'NCHW':
+      arguments['a_input'] = np.moveaxis(arguments['a_input'], -1, 1)
+      arguments['paddings'] = paddings[[0, 3, 1, 2]]
+      expected = np.moveaxis(expected, -1, 1)
+    op = '_MklNativePadWithFusedConv2D' if bias else '_MklNativePadWithConv2D'
+    actual, = self._call(op, arguments, known, data_format=data_format)
+    self.assertAllClose(expected, actual, rtol=1e-5, atol=1e-5)
+
+  @parameterized.parameters(*itertools.product((False, True), (False, True)))
+  def testWrongPaddings(self, known, bias):
+    op = '_MklNativePadWithFusedConv2D' if bias else '_MklNativePadWithConv2D'
+    right = np.array([[0, 0], [1, 1], [1, 1], [0, 0]])
+    for place, value in itertools.product(
+        range(8), (-1, -2**31, 2**31, 2**62, -2**63, 2**63 - 1)):
+      paddings = right.flatten()
+      paddings[place] = value
+      with self.assertRaisesRegex((ValueError, errors.InvalidArgumentError),
+                                  'paddings must have values'):
+        self._call(op, self._padArguments(paddings.reshape(4, 2), bias), known)
+    # Too many elements, or more memory than there is.
+    for place in range(8):
+      paddings = right.flatten()
+      paddings[place] = 2**31 - 1
+      with self.assertRaises((ValueError, errors.InvalidArgumentError,
+                              errors.ResourceExhaustedError)):
+        self._call(op, self._padArguments(paddings.reshape(4, 2), bias), known)
+    for wrong in (right[:3], right.flatten(), right[0, 0],
+                  np.zeros((5, 2), np.int64), np.zeros((4, 3), np.int64),
+                  np.zeros((0, 2), np.int64), np.zeros((4, 2, 1), np.int64)):
+      with self.assertRaisesRegex((ValueError, errors.InvalidArgumentError),
+                                  'paddings must have the shape'):
+        self._call(op, self._padArguments(wrong, bias), known)
+    with self.assertRaisesRegex((ValueError, errors.InvalidArgumentError),
+                                'padding must be VALID'):
+      self._call(op, self._padArguments(right, bias), known, padding='SAME')
+    arguments = self._padArguments(right, bias)
+    arguments['a_input'] = arguments['a_input'][0]
+    with self.assertRaisesRegex((ValueError, errors.InvalidArgumentError),
+                                'input must have rank 4'):
+      self._call(op, arguments, known)
+
+  @parameterized.parameters(False, True)
+  def testWrongFilterGradientWithBias(self, known):
+    op = '_MklNativeConv2DBackpropFilterWithBias'
+    right = {
+        'a_input': np.ones([2, 5, 6, 8], np.float32),
+        'b_filter_sizes': np.array([3, 3, 2, 12], np.int32),
+        'out_backprop': np.ones([2, 3, 4, 12], np.float32),
+    }
+    gradient, bias_gradient = self._call(op, right, known)
+    self.assertAllEqual(gradient, np.full([3, 3, 2, 12], 24.))
+    self.assertAllEqual(bias_gradient, np.full([12], 24.))
+    for name, wrong, message in (
+        ('a_input', np.ones([2, 5, 6], np.float32), 'input must have rank 4'),
+        ('a_input', np.ones([2, 5, 6, 7], np.float32), 'channels 7'),
+        ('b_filter_sizes', np.array([3, 3, 2], np.int32), 'filter_sizes'),
+        ('b_filter_sizes', np.array([3, 3, 2, -1], np.int32), 'filter_sizes'),
+        ('b_filter_sizes', np.array([3, 0, 2, 12], np.int32), 'filter_sizes'),
+        ('out_backprop', np.ones([2, 3, 4], np.float32), 'out_backprop'),
+        ('out_backprop', np.ones([2, 3, 4, 8], np.float32), 'out_backprop'),
+        ('out_backprop', np.ones([2, 4, 4, 12], np.float32), 'out_backprop'),
+        ('out_backprop', np.ones([0, 3, 4, 12], np.float32), 'out_backprop'),
+    ):
+      with self.assertRaisesRegex((ValueError, errors.InvalidArgumentError),
+                                  message):
+        self._call(op, dict(right, **{name: wrong}), known)
+
+  def testBiasGradientOfManyPixels(self):
+    values = np.random.RandomState(0).uniform(0.1, 0.2, (4, 160, 160, 16))
+    values = values.astype(np.float32)
+    _, bias_gradient = self._call(
+        '_MklNativeConv2DBackpropFilterWithBias', {
+            'a_input': np.zeros([4, 160, 160, 16], np.float32),
+            'b_filter_sizes': np.array([1, 1, 4, 16], np.int32),
+            'out_backprop': values,
+        })
+    expected = values.astype(np.float64).sum(axis=(0, 1, 2))
+    self.assertAllClose(expected, bias_gradient, rtol=1e-6, atol=0)
+
+  @parameterized.parameters(
+      ([0, 5, 6, 8], [3, 3, 2, 12], [0, 3, 4, 12]),
+      ([2, 2, 6, 8], [3, 3, 2, 12], [2, 0, 4, 12]),
+      ([2, 5, 6, 8], [3, 3, 2, 0], [2, 3, 4, 0]),
+      ([2, 5, 6, 0], [3, 3, 0, 12], [2, 3, 4, 12]),
+  )
+  def testEmptyFilterGradientWithBias(self, shape, filter_sizes, out_shape):
+    out_backprop = np.random.RandomState(0).randn(*out_shape)
+    gradient, bias_gradient = self._call(
+        '_MklNativeConv2DBackpropFilterWithBias', {
+            'a_input': np.ones(shape, np.float32),
+            'b_filter_sizes': np.array(filter_sizes, np.int32),
+            'out_backprop': out_backprop.astype(np.float32),
+        })
+    self.assertAllEqual(gradient, np.zeros(filter_sizes))
+    self.assertAllClose(out_backprop.sum(axis=(0, 1, 2)), bias_gradient,
+                        rtol=1e-5, atol=1e-5)
 
 
 if __name__ == '__main__':

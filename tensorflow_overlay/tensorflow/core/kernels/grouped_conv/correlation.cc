@@ -178,6 +178,7 @@ class CorrelationTask {
     epilogue_.scale = PackChannels(tensors.epilogue.scale, scratch);
     epilogue_.bias = PackChannels(tensors.epilogue.bias, scratch);
     epilogue_.activation = tensors.epilogue.activation;
+    epilogue_.alpha = tensors.epilogue.alpha;
     finish_ = epilogue_.scale != nullptr || epilogue_.bias != nullptr ||
               epilogue_.activation != Activation::kNone;
     filled_ = pass.g.groups % form_.groups_per_block() == 0 &&
@@ -188,8 +189,8 @@ class CorrelationTask {
         (form_.log_groups == 0 ||
          pass.out_channels % form_.channels_per_vector == 0) &&
         pass.chunks.count() == 1 &&
-        (!finish_ || (std::is_same<S, float>::value &&
-                      epilogue_.activation != Activation::kElu));
+        (!finish_ ||
+         (std::is_same<S, float>::value && IsShort(epilogue_.activation)));
     // The last block may have fewer groups.
     direct_units_ =
         direct ? std::min(units_, (form_.groups / form_.groups_per_block() -

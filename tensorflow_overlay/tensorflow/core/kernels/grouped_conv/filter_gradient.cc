@@ -13,7 +13,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-// FilterGradient: w is the gradient of the output.
+// FilterGradient: w is the gradient of the output. The bias's gradient is what
+// the filter's would be of one more tap, whose x is 1 everywhere.
 
 #include <algorithm>
 #include <atomic>
@@ -93,13 +94,18 @@ struct FilterGradientPass : Pass<T> {
                 /*in_place_vectors=*/1.25, /*in_place_positions=*/16) {}
 
   void Divide();
-  Result Run(const T* input, const T* gradient, T* filter, TaskRunner* runner);
-  // The units' sums are [units][rows][taps][channels of x][part].
+  // `bias` may be null.
+  Result Run(const T* input, const T* gradient, T* filter, T* bias,
+             TaskRunner* runner);
+  // The units' sums are [units][rows][taps][channels of x][part] and, if not
+  // null, [units][part] for the bias.
   void SumSlice(const Chunk& chunk, int64_t set, int64_t slice, const T* input,
-                const T* gradient, const T* filter, Scratch* scratch,
-                S* sums) const;
+                const T* gradient, const T* filter, Scratch* scratch, S* sums,
+                S* bias_sums) const;
   void StoreUnits(const Chunk& chunk, const Unit& first, int64_t count,
                   const S* sums, T* filter) const;
+  void StoreBias(const Unit& first, int64_t count, const S* sums,
+                 T* bias) const;
 
   // Has `fetcher` fetch what a set reads of `count` rows from `row` on, of a
   // tensor with rows of so many pixels.
@@ -177,19 +183,22 @@ void FilterGradientPass<T>::Divide() {
                this->out_steps.pixel * sizeof(T) < kPageBytes;
   const int64_t sets = this->chunks.count() * this->sets();
   slices = std::max<int64_t>(
-      1,
-      std::min(
-          {slicing || sets < kTasks / 2 ? CeilDiv(kTasks, sets) : 1, this->rows,
-           kScratchBytes / (sets * this->units_per_set * this->unit_size() *
-                            static_cast<int64_t>(sizeof(S)))}));
+      1, std::min({slicing || sets < kTasks / 2 ? CeilDiv(kTasks, sets) : 1,
+                   this->rows,
+                   kScratchBytes / (sets * this->units_per_set *
+                                    (this->unit_size() + this->part_size()) *
+                                    static_cast<int64_t>(sizeof(S)))}));
 }
 
 template <typename T>
 Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
-                                  TaskRunner* runner) {
+                                  T* bias, TaskRunner* runner) {
   if (!this->DivideFilter()) return Result::kOutOfMemory;
   Divide();
-  const int64_t set_size = this->units_per_set * this->unit_size();
+  const int64_t filter_size = this->units_per_set * this->unit_size();
+  const int64_t bias_size =
+      bias == nullptr ? 0 : this->units_per_set * this->part_size();
+  const int64_t set_size = filter_size + bias_size;
   const int64_t sets = this->chunks.count() * this->sets();
   const auto chunk_of = [this](int64_t set) {
     return this->chunks.Get(set / this->sets());
@@ -210,8 +219,13 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
         int64_t slice = i / sets;
         S* sums = slices > 1 ? partial.get() + i * set_size
                              : scratch->Take<S>(set_size);
-        SumSlice(chunk_of(set), set % this->sets(), slice, input, gradient,
-                 filter, scratch, sums);
+        const Chunk chunk = chunk_of(set);
+        // All chunks see the same gradient.
+        const bool with_bias = bias != nullptr && chunk.first_row == 0 &&
+                               chunk.first_tap == 0 && chunk.first_channel == 0;
+        std::memset(sums, 0, set_size * sizeof(S));
+        SumSlice(chunk, set % this->sets(), slice, input, gradient, filter,
+                 scratch, sums, with_bias ? sums + filter_size : nullptr);
         // Sums of slices are added in a tree: of two neighbours, the task that
         // is done last adds, and goes on with both.
         for (int64_t size = 1; size < slices; size *= 2) {
@@ -223,8 +237,10 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
           this->kernels.add(set_size, partial.get() + neighbour * set_size,
                             sums);
         }
-        StoreUnits(chunk_of(set), this->GetUnit(set % this->sets(), 0),
-                   this->SetUnits(set % this->sets()), sums, filter);
+        const Unit first = this->GetUnit(set % this->sets(), 0);
+        const int64_t units = this->SetUnits(set % this->sets());
+        StoreUnits(chunk, first, units, sums, filter);
+        if (with_bias) StoreBias(first, units, sums + filter_size, bias);
       });
 }
 
@@ -232,7 +248,8 @@ template <typename T>
 void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
                                      int64_t slice, const T* input,
                                      const T* gradient, const T* filter,
-                                     Scratch* scratch, S* sums) const {
+                                     Scratch* scratch, S* sums,
+                                     S* bias_sums) const {
   const int64_t units = this->SetUnits(set);
   const int64_t part_size = this->part_size();
   const int64_t w_row_size = this->width * part_size;
@@ -241,7 +258,6 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
   const S** const w_rows = scratch->Take<const S*>(rows_at_once);
   Product<S>* const products = scratch->Take<Product<S>>(rows_at_once);
   Fetcher next_x, next_w;
-  std::memset(sums, 0, this->units_per_set * this->unit_size() * sizeof(S));
   // What the lanes without a group or channel hold is never stored.
   if (!w_in_place) {
     std::memset(w, 0, rows_at_once * units * w_row_size * sizeof(S));
@@ -250,6 +266,9 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
   const int64_t w_unit_step =
       w_in_place ? this->out_steps.group * this->form.groups_per_block()
                  : rows_at_once * w_row_size;
+
+  S ones[1 << kMaxLogGroups];
+  std::fill(std::begin(ones), std::end(ones), S{1});
 
   // If there are several units, they have all channels.
   const Unit first = this->GetUnit(set, 0);
@@ -336,6 +355,19 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
             }
           }
         }
+        if (bias_sums == nullptr) continue;
+        for (int64_t j = 0; j < rows; ++j) {
+          products[j] = {ones, w_rows[j] + i * w_unit_step, count};
+        }
+        OuterProducts<S> outer = {};
+        outer.products = products;
+        outer.num_products = rows;
+        outer.rows = 1;
+        outer.vectors = vectors;
+        outer.x_row = this->form.groups_per_block();
+        outer.w_step = w_step;
+        outer.sum = bias_sums + i * part_size;
+        this->kernels.sum_outer[this->form.log_groups](outer);
       }
     }
   }
@@ -384,24 +416,56 @@ void FilterGradientPass<T>::StoreUnits(const Chunk& chunk, const Unit& first,
   }
 }
 
+template <typename T>
+void FilterGradientPass<T>::StoreBias(const Unit& first, int64_t count,
+                                      const S* sums, T* bias) const {
+  // The bias is one pixel of out.
+  const Steps steps = {0, this->g.output_channels, this->out_channels, 1};
+  this->kernels.unpack(
+      this->form.Map(steps, first.block, count, /*pixels=*/1, first.channels,
+                     this->part_size(), this->part_size()),
+      sums, {},
+      bias + first.block * this->form.groups_per_block() * steps.group +
+          first.first_channel);
+}
+
 }  // namespace
 
 template <typename T>
 Result FilterGradient(const ConvGeometry& geometry, const T* input,
                       const T* output_backprop, T* filter_backprop,
-                      TaskRunner* runner) {
-  if (geometry.filter_size() == 0) return Result::kOk;
+                      T* bias_backprop, TaskRunner* runner) {
+  if (geometry.filter_size() == 0) {
+    if (bias_backprop == nullptr || geometry.output_channels == 0) {
+      return Result::kOk;
+    }
+    // The bias has the gradient that it has with any other filter.
+    const Array<T> other_filter = AllocateArray<T>(geometry.output_channels);
+    if (!other_filter) return Result::kOutOfMemory;
+    ConvGeometry other = geometry;
+    other.groups = other.input_channels = other.output_channels;
+    for (Dimension& dim : other.dim) {
+      const int64_t size = dim.output;
+      dim = Dimension();
+      dim.input = dim.output = size;
+    }
+    return FilterGradient(other, output_backprop, output_backprop,
+                          other_filter.get(), bias_backprop, runner);
+  }
   if (geometry.output_size() == 0) {
     std::memset(filter_backprop, 0, geometry.filter_size() * sizeof(T));
+    if (bias_backprop != nullptr) {
+      std::memset(bias_backprop, 0, geometry.output_channels * sizeof(T));
+    }
     return Result::kOk;
   }
   return FilterGradientPass<T>(WithFullTiles(geometry))
-      .Run(input, output_backprop, filter_backprop, runner);
+      .Run(input, output_backprop, filter_backprop, bias_backprop, runner);
 }
 
 #define INSTANTIATE(T)                                                       \
   template Result FilterGradient<T>(const ConvGeometry&, const T*, const T*, \
-                                    T*, TaskRunner*);
+                                    T*, T*, TaskRunner*);
 INSTANTIATE(float)
 INSTANTIATE(double)
 INSTANTIATE(Half)

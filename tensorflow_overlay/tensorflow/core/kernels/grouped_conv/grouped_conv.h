@@ -53,6 +53,7 @@ struct Epilogue {
   const T* scale = nullptr;
   const T* bias = nullptr;
   Activation activation = Activation::kNone;
+  float alpha = 0;  // What kLeakyRelu multiplies negative values by.
 };
 
 enum class Result { kOk, kOutOfMemory };
@@ -72,11 +73,12 @@ Result InputGradient(const ConvGeometry& geometry, const T* filter,
                      const T* output_backprop, T* input_backprop,
                      TaskRunner* runner);
 
-// filter_backprop = d(loss)/d(filter)
+// filter_backprop = d(loss)/d(filter) and, unless it is null,
+// bias_backprop = d(loss)/d(bias), of `output_channels` elements
 template <typename T>
 Result FilterGradient(const ConvGeometry& geometry, const T* input,
                       const T* output_backprop, T* filter_backprop,
-                      TaskRunner* runner);
+                      T* bias_backprop, TaskRunner* runner);
 
 }  // namespace grouped_conv
 

@@ -70,9 +70,11 @@ void Time(const char* text, double seconds, bool fused, TaskRunner* runner) {
   float* const filter = random(g.filter_size());
   float* const output = random(g.output_size());
   Epilogue<float> epilogue;
+  float* bias_backprop = nullptr;
   if (fused) {
     epilogue.bias = random(g.output_channels);
     epilogue.activation = Activation::kRelu;
+    bias_backprop = random(g.output_channels);
   }
   const double flops =
       2.0 * g.output_size() * g.filter_taps() * g.input_channels_per_group();
@@ -80,7 +82,9 @@ void Time(const char* text, double seconds, bool fused, TaskRunner* runner) {
   const std::function<void()> passes[] = {
       [&] { Forward<float>(g, input, filter, epilogue, output, runner); },
       [&] { InputGradient<float>(g, filter, output, input, runner); },
-      [&] { FilterGradient<float>(g, input, output, filter, runner); }};
+      [&] {
+        FilterGradient<float>(g, input, output, filter, bias_backprop, runner);
+      }};
   for (const auto& pass : passes) {
     std::vector<double> times;
     double total = 0;

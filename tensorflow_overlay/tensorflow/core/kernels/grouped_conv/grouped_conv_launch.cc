@@ -17,6 +17,7 @@ limitations under the License.
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -202,6 +203,54 @@ Status ReadSizes(const Tensor& tensor, const char* name,
   return Status();
 }
 
+Status ReadPaddings(const Tensor& paddings, int rank,
+                    std::vector<int64_t>* values) {
+  const TensorShape shape({rank, 2});
+  if (paddings.shape() != shape) {
+    return errors::InvalidArgument("paddings must have the shape ",
+                                   shape.DebugString(), " but has ",
+                                   paddings.shape().DebugString());
+  }
+  if (paddings.dtype() == DT_INT64) {
+    const auto flat = paddings.flat<int64>();
+    values->assign(flat.data(), flat.data() + flat.size());
+  } else {
+    const auto flat = paddings.flat<int32>();
+    values->assign(flat.data(), flat.data() + flat.size());
+  }
+  constexpr int64_t kMost = std::numeric_limits<int32>::max();
+  for (const int64_t value : *values) {
+    if (value < 0 || value > kMost) {
+      return errors::InvalidArgument("paddings must have values from 0 to ",
+                                     kMost, " but has ", value);
+    }
+  }
+  return Status();
+}
+
+Status AddPaddings(const std::vector<int64_t>& values, ConvProblem* problem) {
+  if (problem->padding != grouped_conv::Padding::kValid) {
+    return errors::InvalidArgument(
+        "padding must be VALID, as there are paddings");
+  }
+  const int rank = values.size() / 2;
+  std::string error;
+  if (!grouped_conv::CheckRank(problem->input_name, problem->input_shape,
+                               rank - 2, &error)) {
+    return errors::InvalidArgument(error);
+  }
+  const int first = grouped_conv::SpatialIndex(problem->layout);
+  const int channels = grouped_conv::ChannelsIndex(problem->layout, rank - 2);
+  for (const int i : {0, channels}) {
+    int64_t* const size = &problem->input_shape[i];
+    if (*size != -1) *size += values[2 * i] + values[2 * i + 1];
+  }
+  problem->padding = grouped_conv::Padding::kExplicit;
+  problem->explicit_paddings.assign(values.begin() + 2 * first,
+                                    values.begin() + 2 * (first + rank - 2));
+  return Status();
+}
+
 bool StatesImageAlone(const std::vector<int64_t>& input_sizes,
                       int spatial_rank) {
   return kIsNew && spatial_rank == 2 && input_sizes.size() == 2;
@@ -253,12 +302,13 @@ Status LaunchInputGradient(OpKernelContext* context,
 template <typename T>
 Status LaunchFilterGradient(OpKernelContext* context,
                             const ConvGeometry& geometry, const Tensor& input,
-                            const Tensor& out_backprop,
-                            Tensor* filter_backprop) {
+                            const Tensor& out_backprop, Tensor* filter_backprop,
+                            Tensor* bias_backprop) {
   return Launch(context, [&](grouped_conv::TaskRunner* runner) {
-    return grouped_conv::FilterGradient(geometry, Data<T>(input),
-                                        Data<T>(out_backprop),
-                                        Data<T>(filter_backprop), runner);
+    return grouped_conv::FilterGradient(
+        geometry, Data<T>(input), Data<T>(out_backprop),
+        Data<T>(filter_backprop),
+        bias_backprop == nullptr ? nullptr : Data<T>(bias_backprop), runner);
   });
 }
 
@@ -271,7 +321,7 @@ Status LaunchFilterGradient(OpKernelContext* context,
                                          const Tensor&, Tensor*);             \
   template Status LaunchFilterGradient<T>(OpKernelContext*,                   \
                                           const ConvGeometry&, const Tensor&, \
-                                          const Tensor&, Tensor*)
+                                          const Tensor&, Tensor*, Tensor*)
 INSTANTIATE(bfloat16);
 INSTANTIATE(Eigen::half);
 INSTANTIATE(float);

@@ -52,6 +52,16 @@ std::vector<int64_t> Sizes(const TensorShape& shape);
 Status ReadSizes(const Tensor& tensor, const char* name,
                  std::vector<int64_t>* sizes);
 
+// Reads what `paddings`, an argument of that name, adds before and after each
+// of `rank` dimensions.
+Status ReadPaddings(const Tensor& paddings, int rank,
+                    std::vector<int64_t>* values);
+// Pads the input of `problem`, whose own padding must be VALID: the image by
+// explicit paddings, batch and channels in input_shape, as no convolution pads
+// them.
+Status AddPaddings(const std::vector<int64_t>& values,
+                   grouped_conv::ConvProblem* problem);
+
 // Whether `input_sizes` is the height and width alone, as newer releases have
 // it in 2-D: batch and channels are then those of the other arguments, and
 // there is one group.
@@ -100,6 +110,7 @@ typename AlgorithmType<T>::type* Data(Tensor* tensor) {
 }
 
 // The shapes of all tensors must be those that `geometry` was made of.
+// `bias_backprop` may be null.
 template <typename T>
 Status LaunchForward(OpKernelContext* context,
                      const grouped_conv::ConvGeometry& geometry,
@@ -114,7 +125,7 @@ template <typename T>
 Status LaunchFilterGradient(OpKernelContext* context,
                             const grouped_conv::ConvGeometry& geometry,
                             const Tensor& input, const Tensor& out_backprop,
-                            Tensor* filter_backprop);
+                            Tensor* filter_backprop, Tensor* bias_backprop);
 
 }  // namespace tensorflow
 

@@ -109,6 +109,7 @@ struct Type {
   static double Read(T value) { return static_cast<double>(value); }
   static constexpr double kSumEpsilon = std::numeric_limits<T>::epsilon();
   static constexpr double kEpsilon = kSumEpsilon;
+  static constexpr double kSmallest = 0;  // Smaller than those that occur.
 };
 
 template <>
@@ -136,6 +137,7 @@ struct Type<Half> {
   }
   static constexpr double kSumEpsilon = std::numeric_limits<float>::epsilon();
   static constexpr double kEpsilon = 1.0 / 1024;
+  static constexpr double kSmallest = 1.0 / (1 << 24);
 };
 
 template <>
@@ -155,6 +157,7 @@ struct Type<BFloat16> {
   }
   static constexpr double kSumEpsilon = std::numeric_limits<float>::epsilon();
   static constexpr double kEpsilon = 1.0 / 128;
+  static constexpr double kSmallest = 0;
 };
 
 // The reference's result, and per element the sum of the products' magnitudes.
@@ -173,7 +176,8 @@ void ExpectNear(GuardedArray<T>& actual, const Expected& expected,
                 const std::string& what) {
   for (int64_t i = 0; i < actual.size(); ++i) {
     const double tolerance = 16 * Type<T>::kSumEpsilon * expected.magnitude[i] +
-                             Type<T>::kEpsilon * std::fabs(expected.sum[i]);
+                             Type<T>::kEpsilon * std::fabs(expected.sum[i]) +
+                             Type<T>::kSmallest;
     // Negated, so that a NaN fails.
     if (!(std::fabs(Type<T>::Read(actual[i]) - expected.sum[i]) <= tolerance)) {
       EXPECT_TRUE(false) << what << ": element " << i << " is "
@@ -207,7 +211,7 @@ void FillRandom(GuardedArray<T>* array, std::mt19937* random) {
   }
 }
 
-double Activate(Activation activation, double value) {
+double Activate(Activation activation, double alpha, double value) {
   switch (activation) {
     case Activation::kNone:
       return value;
@@ -217,8 +221,27 @@ double Activate(Activation activation, double value) {
       return std::min(std::max(value, 0.0), 6.0);
     case Activation::kElu:
       return value < 0 ? std::expm1(value) : value;
+    case Activation::kHardSwish:
+      return value * std::min(std::max(value + 3, 0.0), 6.0) / 6;
+    case Activation::kLeakyRelu:
+      return value < 0 ? value * alpha : value;
+    case Activation::kMish:
+      return value * std::tanh(std::log1p(std::exp(value)));
+    case Activation::kSigmoid:
+      return 1 / (1 + std::exp(-value));
+    case Activation::kSwish:
+      return value / (1 + std::exp(-value));
+    case Activation::kTanh:
+      return std::tanh(value);
   }
   return value;
+}
+
+// The channel of element `i` of the output.
+int64_t OutputChannel(const ConvGeometry& g, int64_t i) {
+  return g.layout == Layout::kChannelsLast
+             ? i % g.output_channels
+             : i / g.output_pixels() % g.output_channels;
 }
 
 template <typename T>
@@ -239,7 +262,9 @@ void TestForward(const ConvGeometry& g, const char* type,
   if (kind & 1) epilogue.scale = scale.data();
   if (kind & 2) epilogue.bias = bias.data();
   if (!std::is_same<T, int32_t>::value) {
-    epilogue.activation = static_cast<Activation>(kind / 4 % 4);
+    epilogue.activation = static_cast<Activation>(
+        kind / 4 % (static_cast<int>(Activation::kTanh) + 1));
+    epilogue.alpha = 0.25;
   }
 
   Expected expected(g.output_size());
@@ -247,9 +272,7 @@ void TestForward(const ConvGeometry& g, const char* type,
     expected.Add(out, Type<T>::Read(input[in]) * Type<T>::Read(filter[tap]));
   });
   for (int64_t i = 0; i < g.output_size(); ++i) {
-    const int64_t channel = g.layout == Layout::kChannelsLast
-                                ? i % g.output_channels
-                                : i / g.output_pixels() % g.output_channels;
+    const int64_t channel = OutputChannel(g, i);
     double value = expected.sum[i];
     if (epilogue.scale) {
       value *= Type<T>::Read(scale[channel]);
@@ -258,7 +281,7 @@ void TestForward(const ConvGeometry& g, const char* type,
       value += Type<T>::Read(bias[channel]);
       expected.magnitude[i] += 1;
     }
-    expected.sum[i] = Activate(epilogue.activation, value);
+    expected.sum[i] = Activate(epilogue.activation, epilogue.alpha, value);
   }
   SerialRunner serial;
   BackwardRunner threads;
@@ -304,19 +327,31 @@ void TestFilterGradient(const ConvGeometry& g, const char* type,
   GuardedArray<T> again(g.filter_size());
   FillRandom(&input, random);
   FillRandom(&output, random);
+  GuardedArray<T> bias(g.output_channels, (*random)() % 2);
+  GuardedArray<T> bias_again(g.output_channels);
   Expected expected(g.filter_size());
   ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
     expected.Add(tap, Type<T>::Read(input[in]) * Type<T>::Read(output[out]));
   });
+  Expected expected_bias(g.output_channels);
+  for (int64_t i = 0; i < g.output_size(); ++i) {
+    expected_bias.Add(OutputChannel(g, i), Type<T>::Read(output[i]));
+  }
   SerialRunner serial;
   BackwardRunner threads;
   const std::string what = std::string(type) + " filter gradient of " + problem;
   EXPECT_TRUE(FilterGradient(g, input.data(), output.data(), filter.data(),
-                             &serial) == Result::kOk);
+                             bias.data(), &serial) == Result::kOk);
   ExpectNear(filter, expected, what);
+  ExpectNear(bias, expected_bias, what + ", bias");
   EXPECT_TRUE(FilterGradient(g, input.data(), output.data(), again.data(),
-                             &threads) == Result::kOk);
+                             bias_again.data(), &threads) == Result::kOk);
   EXPECT_TRUE(filter == again) << what << " depends on the threads";
+  EXPECT_TRUE(bias == bias_again) << what << ", bias, depends on the threads";
+  // Nothing but the filter's.
+  EXPECT_TRUE(FilterGradient<T>(g, input.data(), output.data(), again.data(),
+                                nullptr, &threads) == Result::kOk);
+  EXPECT_TRUE(filter == again) << what << " depends on the bias";
 }
 
 template <typename T>

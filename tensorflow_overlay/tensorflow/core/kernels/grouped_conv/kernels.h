@@ -64,6 +64,7 @@ struct ScratchEpilogue {
   const S* scale = nullptr;
   const S* bias = nullptr;
   Activation activation = Activation::kNone;
+  float alpha = 0;  // Of kLeakyRelu.
 };
 
 // sum[i][o] (+)= products' sum over p, k of
@@ -93,7 +94,7 @@ struct Tile {
   // group.
   int64_t last_lanes;
   // If not null, is applied to the sums, which are float, before they are
-  // stored. It must not be Elu. The first vector's values are at
+  // stored. Its activation must be short. The first vector's values are at
   // epilogue_offset, and those of each further unit w_depth behind.
   const ScratchEpilogue<S>* epilogue;
   int64_t epilogue_offset;

@@ -469,33 +469,164 @@ GROUPED_CONV_INLINE void TransposeSquares(typename Simd<S>::Vector* v) {
   for (int i = 0; i < 4; ++i) v[i] = (typename Simd<S>::Vector)pairs[i];
 }
 
+// --- Activations ------------------------------------------------------------
+
+// Without the activations that are not short.
 template <typename S>
-GROUPED_CONV_INLINE typename Simd<S>::Vector Activate(
+GROUPED_CONV_INLINE typename Simd<S>::Vector ActivateShort(
     Activation activation, typename Simd<S>::Vector value) {
   const typename Simd<S>::Vector zero = {};
   const typename Simd<S>::Vector six = zero + 6;
   switch (activation) {
-    case Activation::kNone:
-      return value;
     case Activation::kRelu:
       return value < zero ? zero : value;
     case Activation::kRelu6:
       return value < zero ? zero : value > six ? six : value;
-    case Activation::kElu:
-      for (int i = 0; i < Simd<S>::kLanes; ++i) {
-        if (value[i] < 0) value[i] = static_cast<S>(__builtin_expm1(value[i]));
-      }
+    default:
       return value;
   }
+}
+
+template <typename S>
+struct Floating;
+template <>
+struct Floating<float> {
+  using Bits = uint32_t;
+  static constexpr int kFractionBits = 23;
+  static constexpr Bits kExponentBias = 127;
+  static constexpr float kMostExponent = 88;  // Of e, for a normal number.
+  // The logarithm of 2: a number of few bits, and the rest.
+  static constexpr float kLog2 = 0.693359375f;
+  static constexpr float kLog2Rest = -2.12194440054690583e-4f;
+  // Terms of the series of e^x, which is needed up to log(2) / 2.
+  static constexpr int kTerms = 7;
+};
+template <>
+struct Floating<double> {
+  using Bits = uint64_t;
+  static constexpr int kFractionBits = 52;
+  static constexpr Bits kExponentBias = 1023;
+  static constexpr double kMostExponent = 708;
+  static constexpr double kLog2 = 0.693359375;
+  static constexpr double kLog2Rest = -2.12194440054690583e-4;
+  static constexpr int kTerms = 13;
+};
+
+// e^x, or the end of the range of numbers that x is beyond, is
+// power * (1 + rest). power - 1 and rest have no more than a rounding's error
+// each, so e^x - 1 is exact to a few of them for any x.
+template <typename S>
+struct Exponential {
+  using Vector = typename Simd<S>::Vector;
+  using Limits = Floating<S>;
+  using Bits = typename Simd<typename Limits::Bits>::Vector;
+
+  explicit GROUPED_CONV_INLINE Exponential(Vector x) {
+    const Vector most = Broadcast<S>(Limits::kMostExponent);
+    x = x > most ? most : x < -most ? -most : x;
+    // Adding this rounds to an integer, which is in the last bits then.
+    const Vector rounder =
+        Broadcast<S>(3 * (int64_t{1} << (Limits::kFractionBits - 1)));
+    const Vector shifted = x * Broadcast<S>(1.44269504088896340736) + rounder;
+    const Vector exponent = shifted - rounder;
+    power = (Vector)(((Bits)shifted + Limits::kExponentBias)
+                     << Limits::kFractionBits);
+    x = x - exponent * Broadcast<S>(Limits::kLog2) -
+        exponent * Broadcast<S>(Limits::kLog2Rest);
+    constexpr double kTerm[] = {1.,
+                                1.,
+                                1. / 2,
+                                1. / 6,
+                                1. / 24,
+                                1. / 120,
+                                1. / 720,
+                                1. / 5040,
+                                1. / 40320,
+                                1. / 362880,
+                                1. / 3628800,
+                                1. / 39916800,
+                                1. / 479001600,
+                                1. / 6227020800};
+    rest = Broadcast<S>(kTerm[Limits::kTerms]);
+#pragma GCC unroll 16
+    for (int i = Limits::kTerms - 1; i > 0; --i) {
+      rest = rest * x + Broadcast<S>(kTerm[i]);
+    }
+    rest *= x;
+  }
+  GROUPED_CONV_INLINE Vector Value() const { return power + power * rest; }
+  GROUPED_CONV_INLINE Vector LessOne() const {
+    return power * rest + (power - Broadcast<S>(1));
+  }
+
+  Vector power;
+  Vector rest;
+};
+
+// In one place for all that have vectors of S.
+template <typename S>
+__attribute__((noinline)) void ActivateLong(Activation activation, float alpha,
+                                            typename Simd<S>::Vector* value) {
+  using Vector = typename Simd<S>::Vector;
+  const Vector x = *value;
+  const Vector zero = {};
+  const Vector one = zero + 1;
+  switch (activation) {
+    case Activation::kElu:
+      *value = x < zero ? Exponential<S>(x).LessOne() : x;
+      return;
+    case Activation::kHardSwish: {
+      const Vector gate = ActivateShort<S>(Activation::kRelu6, x + 3);
+      *value = x * gate * Broadcast<S>(1. / 6);
+      return;
+    }
+    case Activation::kLeakyRelu:
+      *value = x < zero ? x * Broadcast<S>(alpha) : x;
+      return;
+    case Activation::kMish: {
+      // With y = (1 + e^x)^2, tanh(log(1 + e^x)) is (y - 1) / (y + 1). It is 1
+      // long before that is beyond the range of numbers.
+      const Vector most = zero + 40;
+      const Vector e = Exponential<S>(x > most ? most : x).Value();
+      const Vector y_less_one = e * (e + 2);
+      *value = x * (y_less_one / (y_less_one + 2));
+      return;
+    }
+    case Activation::kSigmoid:
+      *value = one / (one + Exponential<S>(-x).Value());
+      return;
+    case Activation::kSwish:
+      *value = x / (one + Exponential<S>(-x).Value());
+      return;
+    case Activation::kTanh: {
+      const Vector most = zero + 40;
+      const Vector e_less_one =
+          Exponential<S>(x > most ? most : x + x).LessOne();
+      *value = e_less_one / (e_less_one + 2);
+      return;
+    }
+    default:
+      return;
+  }
+}
+// Of integers, there are none.
+template <>
+void ActivateLong<int32_t>(Activation, float, Simd<int32_t>::Vector*) {}
+
+template <typename S>
+GROUPED_CONV_INLINE typename Simd<S>::Vector Activate(
+    Activation activation, float alpha, typename Simd<S>::Vector value) {
+  if (IsShort(activation)) return ActivateShort<S>(activation, value);
+  ActivateLong<S>(activation, alpha, &value);
   return value;
 }
 
 // Numbers that wrap around are unsigned, but stand for signed ones.
 template <>
 GROUPED_CONV_INLINE Simd<uint32_t>::Vector Activate<uint32_t>(
-    Activation activation, Simd<uint32_t>::Vector value) {
+    Activation activation, float alpha, Simd<uint32_t>::Vector value) {
   return (Simd<uint32_t>::Vector)Activate<int32_t>(
-      activation, (Simd<int32_t>::Vector)value);
+      activation, alpha, (Simd<int32_t>::Vector)value);
 }
 
 // --- Matrix product ---------------------------------------------------------
@@ -584,9 +715,11 @@ GROUPED_CONV_INLINE void FinishSums(
   }
   // Constants, so that each is the few instructions of its own.
   if (epilogue.activation == Activation::kRelu) {
-    for_all([](int, Vector* v) { *v = Activate<S>(Activation::kRelu, *v); });
+    for_all(
+        [](int, Vector* v) { *v = ActivateShort<S>(Activation::kRelu, *v); });
   } else if (epilogue.activation == Activation::kRelu6) {
-    for_all([](int, Vector* v) { *v = Activate<S>(Activation::kRelu6, *v); });
+    for_all(
+        [](int, Vector* v) { *v = ActivateShort<S>(Activation::kRelu6, *v); });
   }
 }
 
@@ -1018,7 +1151,7 @@ struct Finish {
                                       int64_t index) const {
     if (epilogue.scale) sum *= Load(epilogue.scale + index);
     if (epilogue.bias) sum += Load(epilogue.bias + index);
-    return Activate<S>(epilogue.activation, sum);
+    return Activate<S>(epilogue.activation, epilogue.alpha, sum);
   }
   const ScratchEpilogue<S> epilogue;
 };

@@ -52,6 +52,7 @@ struct ConvOp {
   int spatial_rank;
   bool gradient;  // Has an out_backprop.
   int sizes;      // The argument that states a shape, not has it.
+  bool paddings;  // Has an argument, the last one, that pads the input.
 };
 
 // Not all of them are in every release.
@@ -70,8 +71,12 @@ constexpr ConvOp kOps[] = {
     {"_MklNativeConv3D", 3, false, kNone},
     {"_MklNativeFusedConv2D", 2, false, kNone},
     {"_MklNativeFusedConv3D", 3, false, kNone},
+    {"_MklNativeConv2DWithBias", 2, false, kNone},
+    {"_MklNativePadWithConv2D", 2, false, kNone, true},
+    {"_MklNativePadWithFusedConv2D", 2, false, kNone, true},
     {"_MklNativeConv2DBackpropInput", 2, true, kInput},
     {"_MklNativeConv2DBackpropFilter", 2, true, kFilter},
+    {"_MklNativeConv2DBackpropFilterWithBias", 2, true, kFilter},
     {"_MklNativeConv3DBackpropInputV2", 3, true, kInput},
     {"_MklNativeConv3DBackpropFilterV2", 3, true, kFilter},
 };
@@ -126,7 +131,8 @@ Status CheckChannels(const Shape& shape, int index, const char* name) {
 
 // Sets the shape of a forward op's output. (That of the stock Conv3D is wrong
 // for some dilations.)
-Status InferOutput(const ConvProblem& problem, InferenceContext* c) {
+Status InferOutput(const ConvOp& op, const ConvProblem& problem,
+                   InferenceContext* c) {
   const Shape& input = problem.input_shape;
   const Shape& filter = problem.filter_shape;
   const int rank = static_cast<int>(problem.strides.size()) + 2;
@@ -138,7 +144,9 @@ Status InferOutput(const ConvProblem& problem, InferenceContext* c) {
   std::vector<DimensionHandle> sizes;
   // One of its own for each: nothing says that they are equal.
   for (int i = 0; i < rank; ++i) sizes.push_back(c->UnknownDim());
-  if (!input.empty()) sizes[0] = c->Dim(c->input(kInput), 0);
+  if (!input.empty()) {
+    sizes[0] = op.paddings ? c->MakeDim(input[0]) : c->Dim(c->input(kInput), 0);
+  }
   if (!filter.empty()) {
     sizes[ChannelsIndex(problem.layout, rank - 2)] =
         c->Dim(c->input(kFilter), rank - 1);
@@ -167,6 +175,19 @@ Status CheckOutBackprop(int64_t expected, int64_t actual, const char* size) {
                                  ", but has ", actual);
 }
 
+// Applies what the graph knows of paddings to the input.
+Status PadInput(const ConvOp& op, InferenceContext* c, ConvProblem* problem) {
+  if (!op.paddings || problem->input_shape.empty()) return Status();
+  const Tensor* const tensor = c->input_tensor(c->num_inputs() - 1);
+  if (tensor == nullptr) {
+    std::fill(problem->input_shape.begin(), problem->input_shape.end(), -1);
+    return Status();
+  }
+  std::vector<int64_t> paddings;
+  TF_RETURN_IF_ERROR(ReadPaddings(*tensor, op.spatial_rank + 2, &paddings));
+  return AddPaddings(paddings, problem);
+}
+
 Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
                   InferenceContext* c) {
   // Of quantized convolutions, which no kernel here computes.
@@ -183,6 +204,7 @@ Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
   Shape out_backprop;
   TF_RETURN_IF_ERROR(ReadShape(op, kInput, problem.input_name, c, &input));
   TF_RETURN_IF_ERROR(ReadShape(op, kFilter, problem.filter_name, c, &filter));
+  TF_RETURN_IF_ERROR(PadInput(op, c, &problem));
   if (op.gradient) {
     TF_RETURN_IF_ERROR(
         ReadShape(op, kOutBackprop, kOutBackpropName, c, &out_backprop));
@@ -221,7 +243,13 @@ Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
           CheckOutBackprop(filter.back(), out_backprop[channels], "channels"));
     }
   }
-  return op.gradient ? stock(c) : InferOutput(problem, c);
+  if (!op.gradient) return InferOutput(op, problem, c);
+  TF_RETURN_IF_ERROR(stock(c));
+  if (c->num_outputs() == 1) return Status();
+  // The stock function takes the filter's depth for the bias's size.
+  const DimensionHandle bias =
+      filter.empty() ? c->UnknownDim() : c->MakeDim(filter.back());
+  return c->set_output("bias_grad", {c->Vector(bias)});
 }
 
 }  // namespace

@@ -33,7 +33,23 @@ struct BFloat16 {
   uint16_t bits;
 };
 
-enum class Activation { kNone, kRelu, kRelu6, kElu };
+enum class Activation {
+  kNone,
+  kRelu,
+  kRelu6,
+  // More than a few instructions.
+  kElu,
+  kHardSwish,
+  kLeakyRelu,
+  kMish,
+  kSigmoid,
+  kSwish,
+  kTanh,
+};
+
+inline bool IsShort(Activation activation) {
+  return activation <= Activation::kRelu6;
+}
 
 }  // namespace grouped_conv
 
