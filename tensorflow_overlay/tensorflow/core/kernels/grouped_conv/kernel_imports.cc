@@ -83,11 +83,11 @@ Result InputGradient(const ConvGeometry& geometry, const T* filter,
 template <typename T>
 Result FilterGradient(const ConvGeometry& geometry, const T* input,
                       const T* output_backprop, T* filter_backprop,
-                      TaskRunner* runner) {
+                      T* bias_backprop, TaskRunner* runner) {
   const TaskRunnerInterface tasks = Interface(runner);
   return static_cast<Result>(GroupedConvFilterGradient(
       TypeOf<T>::value, &geometry, input, output_backprop, filter_backprop,
-      &tasks));
+      bias_backprop, &tasks));
 }
 
 #define INSTANTIATE(T)                                                      \
@@ -96,7 +96,7 @@ Result FilterGradient(const ConvGeometry& geometry, const T* input,
   template Result InputGradient(const ConvGeometry&, const T*, const T*, T*, \
                                 TaskRunner*);                               \
   template Result FilterGradient(const ConvGeometry&, const T*, const T*,   \
-                                 T*, TaskRunner*)
+                                 T*, T*, TaskRunner*)
 INSTANTIATE(float);
 INSTANTIATE(double);
 INSTANTIATE(Half);

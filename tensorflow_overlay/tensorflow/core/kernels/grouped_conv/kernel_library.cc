@@ -91,11 +91,12 @@ template <typename T>
 struct FilterGradientOf {
   static Result Run(const ConvGeometry& geometry, const void* input,
                     const void* output_backprop, void* filter_backprop,
-                    CallersRunner* runner) {
+                    void* bias_backprop, CallersRunner* runner) {
     return grouped_conv::FilterGradient<T>(
         geometry, static_cast<const T*>(input),
         static_cast<const T*>(output_backprop),
-        static_cast<T*>(filter_backprop), runner);
+        static_cast<T*>(filter_backprop), static_cast<T*>(bias_backprop),
+        runner);
   }
 };
 
@@ -125,11 +126,11 @@ int32_t GroupedConvInputGradient(int32_t type, const ConvGeometry* geometry,
 int32_t GroupedConvFilterGradient(int32_t type, const ConvGeometry* geometry,
                                   const void* input,
                                   const void* output_backprop,
-                                  void* filter_backprop,
+                                  void* filter_backprop, void* bias_backprop,
                                   const TaskRunnerInterface* runner) {
   CallersRunner tasks(*runner);
   return ForType<FilterGradientOf>(type, *geometry, input, output_backprop,
-                                   filter_backprop, &tasks);
+                                   filter_backprop, bias_backprop, &tasks);
 }
 
 const char* GroupedConvInstructionSet() {

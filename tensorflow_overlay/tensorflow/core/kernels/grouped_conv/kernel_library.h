@@ -62,7 +62,7 @@ int32_t GroupedConvInputGradient(
     const grouped_conv::TaskRunnerInterface* runner);
 int32_t GroupedConvFilterGradient(
     int32_t type, const grouped_conv::ConvGeometry* geometry, const void* input,
-    const void* output_backprop, void* filter_backprop,
+    const void* output_backprop, void* filter_backprop, void* bias_backprop,
     const grouped_conv::TaskRunnerInterface* runner);
 
 // The instruction set whose kernels run on this machine; see kernels.h.
