@@ -14,7 +14,7 @@ something first asks for them. Everything comes through the user's own pip
 configuration.
 """
 
-load(":stock.bzl", "stock_tensorflow", "wheel_name")
+load(":stock.bzl", "exporters", "stock_tensorflow", "wheel_name")
 
 def _compiler(repository_ctx):
     """Returns what the C++ compiler calls itself, as one word."""
@@ -127,6 +127,11 @@ def tensorflow_release(
         keras_release() pins.
     """
     stock = stock_tensorflow(distribution, version, python, sha256)
+    if keras:
+        exporters(
+            name = "exporters_" + wheel_name(distribution, version, python),
+            python = python,
+        )
     _release(
         name = wheel_name(distribution, version, python),
         stock = stock,
