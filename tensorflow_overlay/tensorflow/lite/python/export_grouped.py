@@ -332,8 +332,8 @@ def _largest_difference(actual, expected, tolerance, to):
     if not error <= tolerance:
       raise ValueError(
           "The model was not exported to '{}', which gets it wrong: its output "
-          "'{}' differs there by up to {:.1e} of its largest value, where {:.0e} "
-          "is tolerated.".format(to, name, error, tolerance))
+          "'{}' differs there by up to {:.1e} of its largest value, where "
+          "{:.0e} is tolerated.".format(to, name, error, tolerance))
     largest = max(largest, float(error))
   return largest
 
@@ -398,8 +398,8 @@ def export(model, folder, to, inputs=None, tolerance=None):
 def main(argv=None):
   """Exports by the command line."""
   parser = argparse.ArgumentParser(
-      description="Exports a model with grouped convolutions: splits those that "
-      "the target gets wrong, converts, and compares outputs.")
+      description="Exports a model with grouped convolutions: splits those "
+      "that the target gets wrong, converts, and compares outputs.")
   parser.add_argument("model", help="a SavedModel, or a Keras model's file")
   parser.add_argument("folder", help="to write to; must not exist yet")
   parser.add_argument("--to", required=True, choices=list(_TARGETS))

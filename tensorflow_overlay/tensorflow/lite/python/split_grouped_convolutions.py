@@ -332,7 +332,7 @@ class _NodeMaker(object):
     self._output_format = output_format
 
   def output(self, new_node, i=0, arg="output"):
-    """Returns the name of an output of a new node, of one of its OpDef's args."""
+    """Returns the name of an output of a new node, given its OpDef's name."""
     return self._output_format.format(new_node.name, arg, i)
 
   def new_name(self, name):
@@ -519,8 +519,8 @@ def split_grouped_convolutions(graph_def, op_types, outputs, input_shapes=None,
 
   Returns:
     A GraphDef that has one convolution for every group instead, or `graph_def`
-    itself if there is nothing to replace. Where each group is one channel, there
-    is one depthwise convolution, if there is a depthwise op that does the same.
+    itself if there is nothing to replace. Where each group is one channel,
+    there is one depthwise convolution, if a depthwise op does the same.
 
   Raises:
     ValueError: If it is unknown whether a transposed convolution is grouped, or
@@ -749,7 +749,8 @@ def _quantize_small_filters(content, convolutions):
   if quantized_code is None:
     return content
   # Filters as they were.
-  used = {tensor.buffer for graph in model.subgraphs for tensor in graph.tensors}
+  used = {tensor.buffer for graph in model.subgraphs
+          for tensor in graph.tensors}
   used.update(metadata.buffer for metadata in model.metadata or [])
   for i, buffer in enumerate(model.buffers):
     if i not in used:
