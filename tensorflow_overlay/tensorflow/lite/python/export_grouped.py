@@ -84,7 +84,8 @@ def _converter(name, package, target):
   """Imports a target's converter."""
   try:
     return importlib.import_module(name)
-  except ImportError as error:
+  except Exception as error:  # pylint: disable=broad-except
+    # Packages that do not fit each other fail in many ways.
     raise ImportError(
         "Export to '{}' needs the package {}, which cannot be imported ({}): "
         "install it with pip.".format(target, package, error))
