@@ -2,7 +2,7 @@
 # tf2onnx makes a file that ONNX Runtime refuses of any Keras 3 model with a grouped convolution.
 #
 # On a CPU, Keras compiles each grouped convolution by itself with XLA. tf2onnx does not look into that
-# function: it copies the call, which is no op of ONNX, and reports success.
+# function: it logs that the call is unsupported, copies it, which is no op of ONNX, and returns the model.
 # Exits with 0 if that is so, with 1 if it has changed.
 set -euo pipefail
 folder=$(mktemp -d)
