@@ -59,8 +59,8 @@ def keras_tests(keras, release, official, environments, old):
     )
     exporters = release.replace("@", "@exporters_") + "packages"
     tests[keras + "_export_formats_test"] = dict(
-        # Each of its many cases writes and reads a model.
-        size = "large",
+        # Each of its many cases writes and reads a model; on a busy machine.
+        size = "enormous",
         file_env = {"//:docs/exports.md": "EXPORTS"},
         main = "export_formats_test.py",
         path = [patched + "installed", release + "installed", exporters],
