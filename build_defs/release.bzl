@@ -15,7 +15,7 @@ configuration.
 """
 
 load(":sources.bzl", "STAND_INS", "compiler", "link_sources")
-load(":stock.bzl", "stock_tensorflow", "wheel_name")
+load(":stock.bzl", "exporters", "stock_tensorflow", "wheel_name")
 
 def _test_environments(one_dnn):
     """Environment variables to run tests with, by what they add to a name."""
@@ -106,6 +106,11 @@ def tensorflow_release(
         keras_release() pins.
     """
     stock = stock_tensorflow(distribution, version, python, sha256)
+    if keras:
+        exporters(
+            name = "exporters_" + wheel_name(distribution, version, python),
+            python = python,
+        )
     _release(
         name = wheel_name(distribution, version, python),
         stock = stock,

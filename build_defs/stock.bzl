@@ -169,6 +169,47 @@ stock_keras = repository_rule(
     attrs = PIN,
 )
 
+def _exporters_impl(repository_ctx):
+    attr = repository_ctx.attr
+    base = repository_ctx.execute([
+        repository_ctx.path(Label("//ci:find_python")),
+        attr.python,
+    ])
+    if base.return_code != 0:
+        fail(base.stderr)
+    run(repository_ctx, [base.stdout.strip(), "-m", "venv", "env"], "Making a virtual environment")
+    run(
+        repository_ctx,
+        [
+            repository_ctx.path("env/bin/python"),
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--require-hashes",
+            "--requirement",
+            repository_ctx.path(Label("//build_defs/requirements:exporters.txt")),
+            "--target",
+            "packages",
+        ],
+        "Installing what models are exported with",
+    )
+    repository_ctx.file("BUILD", """\
+exports_files(
+    ["packages"],
+    visibility = ["//visibility:public"],
+)
+""", executable = False)
+
+exporters = repository_rule(
+    doc = "Packages that tests export models with; see requirements/README.md.",
+    implementation = _exporters_impl,
+    attrs = {"python": attr.string(mandatory = True)},
+)
+
 def wheel_name(distribution, version, python):
     """The name that a wheel's repositories are built from."""
     return "_".join([distribution, version, _python_tag(python)]).replace(

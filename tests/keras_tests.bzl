@@ -57,6 +57,14 @@ def keras_tests(keras, release, official, environments, old):
         main = "keras_export_test.py",
         path = [patched + "installed", release + "installed"],
     )
+    exporters = release.replace("@", "@exporters_") + "packages"
+    tests[keras + "_export_formats_test"] = dict(
+        # Each of its many cases writes and reads a model; on a busy machine.
+        size = "enormous",
+        file_env = {"//:docs/exports.md": "EXPORTS"},
+        main = "export_formats_test.py",
+        path = [patched + "installed", release + "installed", exporters],
+    )
     tests[keras + "_exchange_test"] = dict(
         data = ["exchanged_keras_models.py"],
         file_env = {

@@ -213,6 +213,24 @@ class GroupedConvolutionTest(test.TestCase, parameterized.TestCase):
     convolutions = [node for node in body.node_def if node.op == 'Conv2D']
     self.assertLen(convolutions, 2)
 
+  @parameterized.parameters((1, 1, 1), (2, 2, 1), (1, 2, 3))
+  def test_depthwise_op_where_there_is_one(self, height_stride, stride, count):
+    x = random_array((1, 7, 7, 3))
+    with ops.Graph().as_default() as graph:
+      nn_ops.conv2d_v2(
+          array_ops.placeholder(dtypes.float32, x.shape, name='inputs'),
+          random_array((3, 3, 1, 6)), [height_stride, stride], 'SAME',
+          name='outputs')
+    with ops.Graph().as_default(), session.Session() as sess:
+      importer.import_graph_def(graph.as_graph_def(), name='')
+      expected = sess.run('outputs:0', {'inputs:0': x})
+    result = split(graph.as_graph_def())
+    convolutions = [node for node in result.node if 'Conv2' in node.op]
+    self.assertLen(convolutions, count)
+    with ops.Graph().as_default(), session.Session() as sess:
+      importer.import_graph_def(result, name='')
+      self.assertAllClose(sess.run('outputs:0', {'inputs:0': x}), expected)
+
   def test_refuses_unknown_number_of_filters(self):
     with ops.Graph().as_default() as graph:
       nn_ops.conv2d_v2(
