@@ -24,6 +24,7 @@ from absl.testing import parameterized
 import numpy as np
 
 from tensorflow.python import keras
+from tensorflow.python.data.ops import dataset_ops
 from tensorflow.python.eager import backprop
 from tensorflow.python.eager import def_function
 from tensorflow.python.framework import constant_op
@@ -447,6 +448,29 @@ class ChannelsTest(keras_parameterized.TestCase):
         with self.assertRaisesRegex(errors.InvalidArgumentError,
                                     'number_of_input_channels_must_be_8'):
           sess.run(y, {x: sess.run(inputs(16))})
+
+  @parameterized.parameters(([None] * 4,), ([None, 5, 5, None],))
+  @test_util.run_v2_only
+  def test_model_of_data_that_do_not_know_them(self, shape):
+    layer = keras.layers.Conv2D(16, 3, groups=4, input_shape=(5, 5, 8))
+    model = keras.Sequential([layer])
+    model.compile('sgd', 'mse')
+
+    def data(channels):
+      x = random_array((1, 5, 5, channels))
+      y = np.zeros((1, 3, 3, 16), np.float32)
+      return dataset_ops.DatasetV2.from_generator(
+          lambda: iter([(x, y)]), (np.float32, np.float32),
+          (tensor_shape.TensorShape(shape), tensor_shape.TensorShape(y.shape)))
+
+    x = random_array((1, 5, 5, 8))
+    self.assertAllClose(
+        model.predict(data(8)), reference(layer, x, layer.get_weights()[0]))
+    model.fit(data(8), verbose=0)
+    for run in model.predict, model.evaluate, model.fit:
+      with self.assertRaisesRegex(errors.InvalidArgumentError,
+                                  'number_of_input_channels_must_be_8'):
+        run(data(16), verbose=0)
 
   @test_util.run_v2_only
   def test_graphs_that_know_them_are_as_they_were(self):
