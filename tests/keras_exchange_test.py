@@ -86,6 +86,14 @@ class ExchangeTest(absltest.TestCase):
         models = [name for name in MODELS + TRANSPOSED if name != "separable"]
         self.check(saved, loaded, models, [".h5"])
 
+    def test_models_of_the_old_release_load_in_official_keras(self):
+        saved = run_old("save", self.folder)
+        loaded = run_official("load", self.folder)
+        models = [name for name in MODELS if name != "separable"]
+        others = self.check(saved, loaded, models, [".h5", ".old_weights.h5"])
+        for name in TRANSPOSED:
+            self.assertRegex(others[name + "/.h5"], "Error: [^$]*'groups'")
+
     def test_official_tensorflow_serves_what_it_has_kernels_for(self):
         saved = run_patched("save", self.folder)
         one_dnn = run_official("serve", self.folder, TF_ENABLE_ONEDNN_OPTS="1")

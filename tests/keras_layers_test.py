@@ -3,6 +3,8 @@
 Each is compared with what dense layers make of each group by itself.
 """
 
+import concurrent.futures
+import functools
 import itertools
 import os
 import tempfile
@@ -67,6 +69,36 @@ def call_by_group(layer, x):
     return call(parts)
 
 
+def convolve(x, kernel, groups, strides, dilation, padding):
+    """Returns a convolution of channels last, in float64."""
+    sizes = kernel.shape[:-2]
+    reaches = [(size - 1) * dilation + 1 for size in sizes]
+    pads = [(0, 0)]
+    for length, reach in zip(x.shape[1:], reaches):
+        missing = -(-length // strides) * strides - strides + reach - length
+        missing = max(missing, 0) if padding == "same" else 0
+        pads.append((missing // 2, missing - missing // 2))
+    x = np.pad(np.asarray(x, np.float64), pads + [(0, 0)])
+    lengths = [(end - reach) // strides + 1 for end, reach in zip(x.shape[1:], reaches)]
+    x = x.reshape(x.shape[:-1] + (groups, -1))
+    kernel = np.asarray(kernel, np.float64).reshape(kernel.shape[:-1] + (groups, -1))
+    outputs = 0
+    for tap in itertools.product(*map(range, sizes)):
+        window = [
+            slice(i * dilation, i * dilation + (length - 1) * strides + 1, strides)
+            for i, length in zip(tap, lengths)
+        ]
+        part = x[(slice(None), *window)]
+        outputs = outputs + np.einsum("...gc,cgf->...gf", part, kernel[tap])
+    return outputs.reshape(outputs.shape[:-2] + (-1,))
+
+
+def ops_of(function, *arguments):
+    """Returns the types of the ops that a function consists of."""
+    graph = tf.function(function).get_concrete_function(*arguments).graph
+    return [op.type for op in graph.get_operations()]
+
+
 def compiled_by_xla(function, *arguments):
     """Returns whether a part of a function is compiled with XLA by itself."""
     graph = tf.function(function).get_concrete_function(*arguments).graph
@@ -119,6 +151,168 @@ class LayersTest(parameterized.TestCase):
         for name in "eager", "function":
             with self.subTest(name):
                 self.assert_close(WAYS[name](lambda: gradients(layer))(), expected)
+
+    @parameterized.parameters(
+        *itertools.product((1, 2, 3), FORMATS, (1, 4), (1, 2), ("same", "valid"))
+    )
+    def test_dilation(self, rank, data_format, groups, strides, padding):
+        shape = (2,) + (9, 8, 7)[:rank] + (8,)
+        x, kernel = random(shape, 1), random((3,) * rank + (8 // groups, 12), 2)
+        expected = convolve(x, kernel, groups, strides, 2, padding)
+        if data_format == "channels_first":
+            x, expected = np.moveaxis(x, -1, 1), np.moveaxis(expected, -1, 1)
+
+        def conv(x):
+            return keras.ops.conv(x, kernel, strides, padding, data_format, 2)
+
+        for name, way in WAYS.items():
+            with self.subTest(name):
+                self.assert_close(way(conv)(x), expected)
+        self.assertEqual(conv(keras.Input(x.shape[1:])).shape, (None,) + expected.shape[1:])
+
+    @parameterized.parameters(*itertools.product((1, 2, 3), FORMATS, (1, 4)))
+    def test_gradients_of_dilation_with_strides(self, rank, data_format, groups):
+        x, kernel = random((2,) + (7,) * rank + (8,), 1), random((2,) * rank + (8 // groups, 4), 2)
+        first = data_format == "channels_first"
+        options = {"dilation_rate": 3, "data_format": data_format}
+        expected = convolve(x, kernel, groups, 2, 3, "same")
+        # What the gradients are by: the outputs are linear in each argument, so the
+        # gradient's product with a direction is the outputs' with what that changes.
+        weights = random(expected.shape, 3)
+
+        @tf.function
+        def gradients(x, kernel):
+            with tf.GradientTape() as tape:
+                tape.watch([x, kernel])
+                y = keras.ops.conv(x, kernel, 2, "same", **options)
+            by = np.moveaxis(weights, -1, 1) if first else weights
+            return tape.gradient(y, [x, kernel], by)
+
+        actual = gradients(tf.constant(np.moveaxis(x, -1, 1) if first else x), tf.constant(kernel))
+        actual = [np.asarray(actual[0]), np.asarray(actual[1])]
+        if first:
+            actual[0] = np.moveaxis(actual[0], 1, -1)
+        for i, array in enumerate((x, kernel)):
+            for seed in range(5):
+                arguments = [x, kernel]
+                arguments[i] = random(array.shape, seed + 4)
+                change = np.sum(convolve(*arguments, groups, 2, 3, "same") * weights)
+                product = np.sum(np.asarray(actual[i], np.float64) * arguments[i])
+                np.testing.assert_allclose(product, change, rtol=1e-4, atol=1e-3)
+
+    @parameterized.parameters(*itertools.product((1, 2, 3), FORMATS))
+    def test_grouped_dilation_is_one_op(self, rank, data_format):
+        def ops(**options):
+            layer, x = make_layer("conv", rank, data_format=data_format, **options)
+            return ops_of(lambda x: layer(x), x)
+
+        self.assertNotIn("SpaceToBatchND", ops(groups=4, dilation_rate=2))
+        # Dense ones are what they are in an official Keras.
+        self.assertIn("SpaceToBatchND", ops(dilation_rate=2))
+
+    @parameterized.parameters(*itertools.product((1, 2, 3), FORMATS, (1, 2, 4)))
+    def test_grouped_kernel_in_a_functional_model(self, rank, data_format, groups):
+        x, kernel = random((2,) + (5,) * rank + (4,), 1), random((3,) * rank + (4 // groups, 8), 2)
+        expected = convolve(x, kernel, groups, 1, 1, "valid")
+        if data_format == "channels_first":
+            x, expected = np.moveaxis(x, -1, 1), np.moveaxis(expected, -1, 1)
+        inputs = keras.Input(x.shape[1:])
+        outputs = keras.ops.conv(inputs, kernel, data_format=data_format)
+        self.assertEqual(outputs.shape, (None,) + expected.shape[1:])
+        self.assert_close(keras.Model(inputs, outputs).predict(x, verbose=0), expected)
+
+    def test_kernel_that_cannot_be_grouped(self):
+        inputs = keras.Input((5, 5, 6))
+        for shape, message in (
+            ((3, 3, 4, 8), "input channels=6, kernel input channels=4"),
+            ((3, 3, 12, 8), "input channels=6, kernel input channels=12"),
+            ((3, 3, 2, 8), "output channels=8, groups=3"),
+        ):
+            with self.assertRaisesRegex(ValueError, message):
+                keras.ops.conv(inputs, np.zeros(shape), data_format="channels_last")
+
+    @parameterized.parameters(*itertools.product(LAYERS, (1, 2, 3), (1, 2, 3)))
+    def test_bias_of_channels_first_where_other_axes_are_as_long(self, kind, rank, groups):
+        layer = new_layer(
+            kind, rank, 6, 1, groups=groups, data_format="channels_first", activation="relu"
+        )
+        x = random((6,) * (rank + 2), 1)
+        layer.build(x.shape)
+        kernel, bias = (random(weight.shape, 2) for weight in layer.get_weights())
+        layer.set_weights([kernel, bias])
+        # With a 1 x 1 kernel, a transposed layer is the other with each group's transposed.
+        kernel = kernel.reshape(kernel.shape[-2:])
+        if kind == "transpose":
+            kernel = np.concatenate([part.T for part in np.split(kernel, groups, 1)], axis=1)
+        kernel = kernel.reshape((1,) * rank + kernel.shape)
+        expected = convolve(np.moveaxis(x, 1, -1), kernel, groups, 1, 1, "valid") + bias
+        expected = np.moveaxis(np.maximum(expected, 0), -1, 1)
+        for name, way in WAYS.items():
+            with self.subTest(name):
+                self.assert_close(way(layer)(x), expected)
+
+    def test_threads_share_a_grouped_function(self):
+        layer, x = make_layer("conv", 2, groups=4, padding="same")
+        x = tf.constant(x)
+
+        @tf.function
+        def step(scale):
+            with tf.GradientTape() as tape:
+                y = layer(scale * x)
+            return [y, *tape.gradient(y, layer.trainable_variables, y)]
+
+        kernel, bias = layer.get_weights()
+        linear = convolve(x, kernel, 4, 1, 1, "same")
+
+        def run(i):
+            scale = float(i + 1)
+            for _ in range(20):
+                y, _, gradient = step(tf.constant(scale))
+                self.assert_close(y, scale * linear + bias)
+                self.assert_close(gradient, np.sum(scale * linear + bias, axis=(0, 1, 2)), 1e-4)
+
+        with concurrent.futures.ThreadPoolExecutor(12) as threads:
+            for result in [threads.submit(run, i) for i in range(12)]:
+                result.result()
+
+    @parameterized.parameters(*itertools.product(LAYERS, (1, 2, 3), FORMATS))
+    def test_empty_batch(self, kind, rank, data_format):
+        layer, x = make_layer(kind, rank, groups=4, data_format=data_format, strides=2)
+        x = tf.constant(x[:0])
+
+        def gradients():
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x)
+            return y, tape.gradient(y, [x, *layer.trainable_variables])
+
+        for name in "eager", "function":
+            with self.subTest(name):
+                y, (dx, *dweights) = WAYS[name](gradients)()
+                self.assertEqual(y.shape, layer.compute_output_shape(x.shape))
+                self.assertEqual(dx.shape, x.shape)
+                for weight, gradient in zip(layer.trainable_variables, dweights):
+                    self.assert_close(gradient, np.zeros(weight.shape))
+
+    def test_small_convolutions_in_bfloat16(self):
+        draw = np.random.RandomState(0)
+        for _ in range(60):
+            rank = draw.randint(1, 4)
+            groups, per_group, filters = draw.randint(1, 5), draw.randint(1, 9), draw.randint(1, 9)
+            strides, padding = int(draw.randint(1, 3)), draw.choice(["same", "valid"])
+            shape = (draw.randint(1, 3), *draw.randint(3, 8, rank), groups * per_group)
+            # Small integers, whose sums are exact in float32, and so is one rounding.
+            x = draw.randint(-4, 5, shape)
+            kernel = draw.randint(-4, 5, (*draw.randint(1, 4, rank), per_group, groups * filters))
+            expected = convolve(x, kernel, groups, strides, 1, padding)
+            arguments = tf.constant(x, tf.bfloat16), tf.constant(kernel, tf.bfloat16)
+            for name in "eager", "function":
+                with self.subTest("%s * %s, %d groups" % (x.shape, kernel.shape, groups)):
+                    conv = functools.partial(keras.ops.conv, strides=strides, padding=padding)
+                    conv = WAYS[name](conv)
+                    actual = np.asarray(tf.cast(conv(*arguments), tf.float64))
+                    rounded = np.asarray(tf.cast(tf.constant(expected, tf.bfloat16), tf.float64))
+                    np.testing.assert_array_equal(actual, rounded)
 
     @parameterized.parameters(*itertools.product(LAYERS, (1, 2, 3), FORMATS))
     def test_goes_through_xla_only_where_the_kernels_are_not(self, kind, rank, data_format):

@@ -27,6 +27,7 @@ from tensorflow.python.eager import backprop
 from tensorflow.python.eager import def_function
 from tensorflow.python.framework import constant_op
 from tensorflow.python.framework import errors
+from tensorflow.python.framework import ops
 from tensorflow.python.framework import tensor_shape
 from tensorflow.python.framework import test_util
 from tensorflow.python.framework import versions
@@ -121,6 +122,21 @@ class ConvolutionHelperTest(test.TestCase):
     for input_channels, filter_shape in ((6, [2, 12]), (6, [2, None]),
                                          (6, [None, 7]), (None, [2, 7])):
       self._convolution(input_channels, filter_shape)
+
+  @_skip_unless_patched
+  def test_grouped_dilation_is_one_op(self):
+    for rank, data_formats in ((1, ('NWC', 'NCW')), (2, ('NHWC', 'NCHW')),
+                               (3, ('NDHWC', 'NCDHW'))):
+      for data_format in data_formats:
+        shape = [2] + [9] * rank
+        shape.insert(1 if data_format[1] == 'C' else len(shape), 4)
+        for channels, is_one in (([2, 8], True), ([4, 8], False)):
+          with ops.Graph().as_default() as graph:
+            nn_ops.convolution_v2(
+                array_ops.ones(shape), array_ops.ones([3] * rank + channels),
+                data_format=data_format, dilations=2)
+            types = [op.type for op in graph.get_operations()]
+          self.assertEqual('SpaceToBatchND' not in types, is_one)
 
   @_skip_unless_patched
   def test_names_the_values_that_it_refuses(self):

@@ -85,14 +85,16 @@ class SavingTest(test.TestCase, parameterized.TestCase):
   @parameterized.named_parameters(*ALL_LAYERS)
   def test_config_from_before_groups(self, layer_cls):
     config = layer_cls(8, 3).get_config()
-    self.assertEqual(config.pop('groups'), 1)
+    # Official Keras 3 has transposed layers that do not know the argument.
+    transposed = 'Transpose' in layer_cls.__name__
+    self.assertEqual(config.pop('groups', None), None if transposed else 1)
     self.assertEqual(layer_cls.from_config(config).groups, 1)
 
   @parameterized.named_parameters(*ALL_LAYERS)
   def test_model_from_before_groups(self, layer_cls):
     config = json.loads(make_model(layer_cls).to_json())
     for layer in config['config']['layers']:
-      layer['config'].pop('groups')
+      layer['config'].pop('groups', None)
     model = model_config.model_from_json(json.dumps(config))
     self.assertEqual([layer.groups for layer in model.layers], [1, 1])
 

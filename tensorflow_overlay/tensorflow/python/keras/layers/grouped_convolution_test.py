@@ -24,16 +24,20 @@ from absl.testing import parameterized
 import numpy as np
 
 from tensorflow.python import keras
+from tensorflow.python.data.ops import dataset_ops
 from tensorflow.python.eager import backprop
 from tensorflow.python.eager import def_function
 from tensorflow.python.framework import constant_op
+from tensorflow.python.framework import errors
 from tensorflow.python.framework import ops
 from tensorflow.python.framework import tensor_shape
+from tensorflow.python.framework import tensor_spec
 from tensorflow.python.framework import test_util
 from tensorflow.python.keras import keras_parameterized
 from tensorflow.python.keras import testing_utils
 from tensorflow.python.keras.mixed_precision.experimental import policy
 from tensorflow.python.layers import convolutional as legacy_layers
+from tensorflow.python.ops import array_ops
 from tensorflow.python.ops import variables
 from tensorflow.python.platform import test
 
@@ -310,6 +314,198 @@ class ErrorTest(keras_parameterized.TestCase):
         function(x, 4, 3, groups=2)
 
 
+class ChannelsTest(keras_parameterized.TestCase):
+  """A layer takes the number of channels that it was built for, no other."""
+
+  def _built(self, layer_cls, channels=8, **kwargs):
+    """Returns a built layer, and a function that makes inputs for it."""
+    layer = layer_cls(16, 3, **kwargs)
+
+    def inputs(channels):
+      shape = [1] + [5] * layer.rank
+      shape.insert(1 if layer.data_format == 'channels_first' else len(shape),
+                   channels)
+      return constant_op.constant(random_array(shape))
+
+    layer.build(inputs(channels).shape)
+    return layer, inputs
+
+  def _assert_refused(self, layer, x, channels):
+    with self.assertRaisesRegex(
+        ValueError, 'input channels .* %d != 8. Layer: %s, groups: %d, ' %
+        (channels, layer.name, layer.groups)):
+      layer(x)
+
+  @parameterized.parameters(
+      *itertools.product(CONV, ('channels_last', 'channels_first'), (1, 4)))
+  @test_util.run_v2_only
+  def test_eager(self, layer_cls, data_format, groups):
+    layer, inputs = self._built(
+        layer_cls, data_format=data_format, groups=groups)
+    outputs = layer(inputs(8))
+    # Multiples of what a filter sees, and others.
+    for channels in (2, 4, 16, 24, 3):
+      self._assert_refused(layer, inputs(channels), channels)
+    self.assertAllEqual(layer(inputs(8)), outputs)
+
+  @test_util.run_v2_only
+  def test_one_channel(self):
+    layer = keras.layers.Conv2D(2, 1)
+    layer(array_ops.ones([1, 1, 1, 1]))
+    with self.assertRaisesRegex(ValueError, '2 != 1. Layer'):
+      layer(array_ops.ones([1, 1, 1, 2]))
+
+  @test_util.run_v2_only
+  def test_around_a_layer(self):
+    layer, inputs = self._built(keras.layers.Conv2D)
+    with backprop.GradientTape():
+      self._assert_refused(layer, inputs(16), 16)
+    model = keras.Sequential([keras.layers.ZeroPadding2D(), layer])
+    self._assert_refused(layer, inputs(16), 16)
+    with self.assertRaisesRegex(ValueError, '16 != 8. Layer'):
+      model(inputs(16))
+    with self.assertRaisesRegex(ValueError, '16 != 8. Layer'):
+      keras.layers.TimeDistributed(layer)(inputs(16)[:, None])
+
+  @parameterized.parameters(legacy_layers.Conv1D, legacy_layers.Conv2D,
+                            legacy_layers.Conv3D)
+  @test_util.run_v2_only
+  def test_legacy_layers(self, layer_cls):
+    layer, inputs = self._built(layer_cls, groups=4)
+    for channels in (4, 16):
+      self._assert_refused(layer, inputs(channels), channels)
+
+  @test_util.run_v2_only
+  def test_layers_of_other_ops(self):
+    layers = [layer_cls(16, 3, groups=groups)
+              for layer_cls in TRANSPOSED for groups in (1, 4)]
+    layers += [keras.layers.DepthwiseConv2D(3),
+               keras.layers.SeparableConv1D(16, 3),
+               keras.layers.SeparableConv2D(16, 3)]
+    for layer in layers:
+      shape = (1,) + (5,) * layer.rank
+      layer.build(shape + (8,))
+      for channels in (2, 4, 16):
+        with self.assertRaisesRegex(errors.InvalidArgumentError,
+                                    r'\b%d\b' % channels):
+          layer(array_ops.ones(shape + (channels,)))
+
+  @parameterized.parameters('channels_last', 'channels_first')
+  @test_util.run_v2_only
+  def test_conv_lstm(self, data_format):
+    layer = keras.layers.ConvLSTM2D(4, 3, padding='same',
+                                    data_format=data_format)
+
+    def inputs(channels, *batch):
+      shape = [5, 5]
+      shape.insert(0 if data_format == 'channels_first' else 2, channels)
+      return array_ops.ones(list(batch) + shape)
+
+    layer(inputs(4, 2, 3))
+    with self.assertRaisesRegex(ValueError, '8 != 4. Layer: .*, groups: 1'):
+      layer(inputs(8, 2, 3))
+    with self.assertRaisesRegex(ValueError, '8 != 4. Layer: .*, groups: 1'):
+      layer(inputs(4, 2, 3), initial_state=[inputs(8, 2)] * 2)
+    layer(inputs(4, 2, 3), initial_state=[inputs(4, 2)] * 2)
+
+  @parameterized.parameters(
+      *itertools.product(CONV, ('channels_last', 'channels_first'), (1, 4)))
+  @test_util.run_v2_only
+  def test_function_that_does_not_know_them(self, layer_cls, data_format,
+                                            groups):
+    layer, inputs = self._built(
+        layer_cls, data_format=data_format, groups=groups)
+    signature = [tensor_spec.TensorSpec([None] * (layer.rank + 2))]
+
+    def gradients(x):
+      with backprop.GradientTape() as tape:
+        y = layer(x)
+      return [y] + tape.gradient(y, layer.trainable_weights)
+
+    function = def_function.function(gradients, input_signature=signature)
+    self.assertAllClose(function(inputs(8)), gradients(inputs(8)))
+    for channels in (4, 16):
+      with self.assertRaisesRegex(
+          errors.InvalidArgumentError,
+          r'\[%d\] \[8\](.|\n)*number_of_input_channels_must_be_8' % channels):
+        function(inputs(channels))
+    # XLA does not compile strings, for one.
+    compiled = def_function.function(
+        layer, input_signature=signature, experimental_compile=True)
+    self.assertAllClose(compiled(inputs(8)), layer(inputs(8)))
+
+  def test_graphs(self):
+    for layer_cls in CONV + (legacy_layers.Conv2D,):
+      with ops.Graph().as_default(), self.cached_session() as sess:
+        layer, inputs = self._built(layer_cls, groups=4)
+        with self.assertRaisesRegex(ValueError, 'axis -1 .* 8 .*16'):
+          layer(inputs(16))
+        x = array_ops.placeholder(np.float32, [None] * (layer.rank + 2))
+        y = layer(x)
+        self.assertEqual(y.shape[-1], 16)
+        sess.run(variables.global_variables_initializer())
+        sess.run(y, {x: sess.run(inputs(8))})
+        with self.assertRaisesRegex(errors.InvalidArgumentError,
+                                    'number_of_input_channels_must_be_8'):
+          sess.run(y, {x: sess.run(inputs(16))})
+
+  @parameterized.parameters(([None] * 4,), ([None, 5, 5, None],))
+  @test_util.run_v2_only
+  def test_model_of_data_that_do_not_know_them(self, shape):
+    layer = keras.layers.Conv2D(16, 3, groups=4, input_shape=(5, 5, 8))
+    model = keras.Sequential([layer])
+    model.compile('sgd', 'mse')
+
+    def data(channels):
+      x = random_array((1, 5, 5, channels))
+      y = np.zeros((1, 3, 3, 16), np.float32)
+      return dataset_ops.DatasetV2.from_generator(
+          lambda: iter([(x, y)]), (np.float32, np.float32),
+          (tensor_shape.TensorShape(shape), tensor_shape.TensorShape(y.shape)))
+
+    x = random_array((1, 5, 5, 8))
+    self.assertAllClose(
+        model.predict(data(8)), reference(layer, x, layer.get_weights()[0]))
+    model.fit(data(8), verbose=0)
+    for run in model.predict, model.evaluate, model.fit:
+      with self.assertRaisesRegex(errors.InvalidArgumentError,
+                                  'number_of_input_channels_must_be_8'):
+        run(data(16), verbose=0)
+
+  @test_util.run_v2_only
+  def test_graphs_that_know_them_are_as_they_were(self):
+    model = keras.Sequential([
+        keras.layers.TimeDistributed(
+            keras.layers.Conv2D(4, 3, groups=2),
+            input_shape=(None, 7, None, 4)),
+        keras.layers.ConvLSTM2D(4, 3)
+    ])
+    function = def_function.function(model).get_concrete_function(
+        tensor_spec.TensorSpec((None,) + model.input_shape[1:]))
+    self.assertNotIn('must_be', str(function.graph.as_graph_def()))
+
+  @test_util.run_v2_only
+  def test_layer_that_adds_channels(self):
+
+    class AddingLayer(keras.layers.Conv2D):
+
+      def build(self, input_shape):
+        shape = tensor_shape.TensorShape(input_shape).as_list()
+        super(AddingLayer, self).build(shape[:-1] + [2 * shape[-1]])
+        self.input_spec = None
+
+      def call(self, inputs):
+        return super(AddingLayer, self).call(
+            array_ops.concat([inputs, inputs], -1))
+
+    layer = AddingLayer(4, 3, groups=2)
+    for size in (5, 6):
+      x = random_array((1, size, size, 2))
+      self.assertAllClose(
+          layer(x),
+          reference(layer, np.concatenate([x, x], -1), layer.get_weights()[0]))
+
+
 @keras_parameterized.run_all_keras_modes
 class ValueTest(keras_parameterized.TestCase):
   """Compares with the reference, by way of the layers' usual life."""
@@ -425,7 +621,16 @@ class GradientTest(keras_parameterized.TestCase):
               ('xla', {'experimental_compile': True}))
   @test_util.run_v2_only
   def test_gradients(self, layer_cls, kwargs):
-    layer = layer_cls(4, 2, strides=2, groups=2)
+    self._test_gradients(layer_cls(4, 2, strides=2, groups=2), kwargs)
+
+  @parameterized.parameters(*itertools.product(CONV, (None, True)))
+  @test_util.run_v2_only
+  def test_gradients_of_dilation(self, layer_cls, experimental_compile):
+    self._test_gradients(
+        layer_cls(4, 2, dilation_rate=2, groups=2),
+        {'experimental_compile': experimental_compile})
+
+  def _test_gradients(self, layer, kwargs):
     x = random_array((1,) + (3,) * layer.rank + (4,))
     layer.build(x.shape)
     kernel = layer.get_weights()[0]
