@@ -98,7 +98,8 @@ bool HasAmx() {
 //   28x28, 8                      2.1 / 1.4
 //   56x56, 4                      5.4 / 2.1
 // With strides or dilations, or filters larger than the image, oneDNN's is not
-// always right. In float32 and half, and without AMX, all is ours.
+// always right. In float32 and half, without AMX, and before 2.21, whose oneDNN
+// was not compared, all is ours.
 template <typename T>
 bool OneDnnIsFaster(OpKernelContext*, T, const ConvGeometry&) {
   return false;
@@ -109,7 +110,8 @@ bool IsPlain(const grouped_conv::Dimension& dim) {
 bool OneDnnIsFaster(OpKernelContext* context, bfloat16, const ConvGeometry& g) {
   static const bool has_amx = HasAmx();
   constexpr int64_t kFewestChannels = 24;
-  return has_amx &&
+  constexpr bool is_compared = TF_GRAPH_DEF_VERSION >= 2474;
+  return is_compared && has_amx &&
          str_util::StartsWith(context->op_kernel().def().op(), "_Mkl") &&
          g.layout == Layout::kChannelsLast && IsPlain(g.dim[1]) &&
          IsPlain(g.dim[2]) && g.input_channels_per_group() >= kFewestChannels &&
