@@ -1,5 +1,8 @@
 """The tests of a patched Keras on a rebuilt wheel of TensorFlow."""
 
+# What splits grouped convolutions.
+_SPLITTING = "tensorflow_overlay/tensorflow/lite/python/split_grouped_convolutions.py"
+
 def keras_tests(keras, release, official, environments, old):
     """Makes the tests of one release of Keras on one of TensorFlow.
 
@@ -48,11 +51,16 @@ def keras_tests(keras, release, official, environments, old):
             main = "keras_patches_test.py",
         ),
     }
-    tests[keras + "_run_time_test"] = dict(
-        file_env = {release + "plugin.whl": "PLUGIN"},
-        main = "keras_run_time_test.py",
-        path = [official + "official"],
-    )
+    for test in ("keras_run_time", "plugin_command", "plugin_jacobian", "plugin_lite"):
+        tests[test.replace("keras", keras) + "_test"] = dict(
+            data = ["installed_plugin.py"],
+            file_env = {
+                "//:" + _SPLITTING: "SPLITTING",
+                release + "plugin.whl": "PLUGIN",
+            },
+            main = test + "_test.py",
+            path = [official + "official"],
+        )
     tests[keras + "_export_test"] = dict(
         main = "keras_export_test.py",
         path = [patched + "installed", release + "installed"],
