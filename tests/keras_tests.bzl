@@ -48,11 +48,13 @@ def keras_tests(keras, release, official, environments, old):
             main = "keras_patches_test.py",
         ),
     }
-    tests[keras + "_run_time_test"] = dict(
-        file_env = {"@plugin//:tested.whl": "PLUGIN"},
-        main = "keras_run_time_test.py",
-        path = [official + "official"],
-    )
+    for test in ("keras_run_time", "plugin_command", "plugin_jacobian", "plugin_lite"):
+        tests[test.replace("keras", keras) + "_test"] = dict(
+            data = ["installed_plugin.py"],
+            file_env = {"@plugin//:tested.whl": "PLUGIN"},
+            main = test + "_test.py",
+            path = [official + "official"],
+        )
     tests[keras + "_export_test"] = dict(
         main = "keras_export_test.py",
         path = [patched + "installed", release + "installed"],

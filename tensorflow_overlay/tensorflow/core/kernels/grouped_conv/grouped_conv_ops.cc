@@ -321,17 +321,16 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
                ConvGeometry* geometry) const override {
     TF_RETURN_IF_ERROR(
         (ForwardOp<T, kSpatialRank>::Check(context, problem, geometry)));
-    const TensorShape channels({geometry->output_channels});
     const int end = this->BeforePaddings(context->num_inputs());
     for (int i = kFirstArgument; i < end; ++i) {
       const TensorShape& shape = context->input(i).shape();
       const string name = strings::StrCat("args[", i - kFirstArgument, "]");
       if (add_ && i == kAddedArgument) {
         TF_RETURN_IF_ERROR(CheckOutput(*geometry, Sizes(shape), name.c_str()));
-      } else if (shape != channels) {
+      } else if (!IsOfChannels(shape, *geometry)) {
         return errors::InvalidArgument(
-            name, " must have the shape ", channels.DebugString(),
-            " of filter's output channels but has ", shape.DebugString());
+            name, " must have the shape [", geometry->output_channels,
+            "] of filter's output channels but has ", shape.DebugString());
       }
     }
     return Status();
