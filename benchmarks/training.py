@@ -61,7 +61,12 @@ def plan(release, turns):
             cases,
             turns,
         )
-    yield peer("plugin", "plugin-" + release, "training_plugin"), {}, {**LAYER, **NETWORK, **CONVNEXT}, turns
+    yield (
+        peer("plugin", "plugin-" + release, "training_plugin"),
+        {},
+        {**LAYER, **NETWORK, **CONVNEXT},
+        turns,
+    )
     yield peer("official", "stock-" + release, "training_keras"), {}, SLOW, SLOW_TURNS
     yield peer("PyTorch", "pytorch", "training_pytorch"), {}, NETWORK, turns
 

@@ -53,9 +53,7 @@ def official_wheel(distribution, version, digest, file_name=None):
     """Returns the component of an official wheel."""
     made = component(ComponentType.LIBRARY, distribution, version, digest)
     qualifiers = {"file_name": file_name} if file_name else {}
-    made.purl = PackageURL(
-        type="pypi", name=distribution, version=version, qualifiers=qualifiers
-    )
+    made.purl = PackageURL(type="pypi", name=distribution, version=version, qualifiers=qualifiers)
     return made
 
 

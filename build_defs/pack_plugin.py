@@ -120,7 +120,9 @@ def main():
     files = {path: library for path, library in arguments.library}
     if arguments.framework:
         # The loader lies in another folder in the wheel, where it needs nothing.
-        needed = {"tensorflow_grouped_convolution/libtensorflow_framework.so.2": arguments.framework}
+        needed = {
+            "tensorflow_grouped_convolution/libtensorflow_framework.so.2": arguments.framework
+        }
         runs_on = judged_platform(dict(files, **needed))
     else:
         runs_on = "linux_" + platform.machine()

@@ -13,7 +13,14 @@ STAND_INS = {
 }
 
 def compiler(repository_ctx):
-    """Returns what the C++ compiler calls itself, as one word."""
+    """Asks the C++ compiler what it calls itself.
+
+    Args:
+      repository_ctx: of a rule.
+
+    Returns:
+      What it says, as one word.
+    """
     version = repository_ctx.execute([
         "bash",
         "-c",
@@ -22,7 +29,11 @@ def compiler(repository_ctx):
     return version.stdout.strip()
 
 def link_sources(repository_ctx):
-    """Links the overlay and the stand-ins of attribute `stand_ins` into a repository."""
+    """Links the overlay and the stand-ins into a repository.
+
+    Args:
+      repository_ctx: of its rule, whose attribute `stand_ins` is STAND_INS.
+    """
 
     # A folder that holds a stand-in is shared with the overlay; the others are
     # the overlay's, and linked whole.

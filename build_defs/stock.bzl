@@ -1,7 +1,17 @@
 """Official wheels as external repositories."""
 
 def run(repository_ctx, arguments, what, environment = {}):
-    """Runs a command with its output shown; fails naming `what` it was for."""
+    """Runs a command with its output shown; fails naming `what` it was for.
+
+    Args:
+      repository_ctx: of the rule that runs it.
+      arguments: the command.
+      what: what it does.
+      environment: more variables of the environment.
+
+    Returns:
+      What it printed.
+    """
     repository_ctx.execute(["echo", what], quiet = False)
     result = repository_ctx.execute(
         arguments,

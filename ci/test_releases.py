@@ -107,7 +107,9 @@ class Environment:
         ]
         cells = [
             "%s %s" % (tensorflow, self.version(tensorflow)),
-            self.call([self.python, "-c", "import platform as p; print(p.python_version())"]).strip(),
+            self.call(
+                [self.python, "-c", "import platform as p; print(p.python_version())"]
+            ).strip(),
             ", ".join(found for found in kerases if not found.endswith(" ")),
         ]
         # Ends with an error if a grouped step takes longer than a dense one.

@@ -100,19 +100,18 @@ void TellNoAdapter(const char* folder, const char* version) {
     closedir(directory);
   }
   char text[kPathSize];
-  int length = std::snprintf(
-      text, sizeof(text), "there is no adapter for TensorFlow %s, only for",
-      version);
+  int length =
+      std::snprintf(text, sizeof(text),
+                    "there is no adapter for TensorFlow %s, only for", version);
   for (int i = 0; i < count && length < kPathSize; ++i) {
     length += std::snprintf(text + length, sizeof(text) - length, "%s %s",
                             i == 0 ? "" : ",", versions[i]);
   }
-  Tell(text,
-       "; `make plugin FOR=<python>` in its sources builds one");
+  Tell(text, "; `make plugin FOR=<python>` in its sources builds one");
 }
 
-// Sets `adapter` to the file of that name in a folder, and returns whether there
-// is one.
+// Sets `adapter` to the file of that name in a folder, and returns whether
+// there is one.
 bool Find(const char* folder, const char* name, int length) {
   std::snprintf(adapter, sizeof(adapter), "%s/%.*s%s", folder, length, name,
                 kSuffix);
@@ -141,9 +140,11 @@ int ImportHook(void*) {
   using Nothing = void (*)();
   const auto import =
       reinterpret_cast<Import>(dlsym(RTLD_DEFAULT, "PyImport_ImportModule"));
-  const auto print = reinterpret_cast<Nothing>(dlsym(RTLD_DEFAULT, "PyErr_Print"));
+  const auto print =
+      reinterpret_cast<Nothing>(dlsym(RTLD_DEFAULT, "PyErr_Print"));
   // A module that cannot be imported is no reason to stop whatever runs now.
-  if (import != nullptr && print != nullptr && import(kHook) == nullptr) print();
+  if (import != nullptr && print != nullptr && import(kHook) == nullptr)
+    print();
   return 0;
 }
 
@@ -196,8 +197,8 @@ __attribute__((constructor)) void LoadAdapter() {
     using Register = const char* (*)();
     const auto register_kernels =
         reinterpret_cast<Register>(dlsym(library, "GroupedConvRegister"));
-    error = register_kernels == nullptr ? "it is no adapter"
-                                        : register_kernels();
+    error =
+        register_kernels == nullptr ? "it is no adapter" : register_kernels();
   }
   if (error != nullptr) {
     adapter[0] = '\0';

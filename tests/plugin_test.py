@@ -177,8 +177,11 @@ class PluginTest(absltest.TestCase):
             status, lines = self.run_python(python, SHOW, path)
             self.assertEqual(status, 0, lines)
             self.assertLen(lines, 2)
-            self.assertIn("not loaded: there is no adapter for TensorFlow %s, only for %s; `make "
-                          "plugin FOR=" % (version, served), lines[0])
+            self.assertIn(
+                "not loaded: there is no adapter for TensorFlow %s, only for %s; `make "
+                "plugin FOR=" % (version, served),
+                lines[0],
+            )
             self.assertEqual(lines[1], version + " 0")
             shutil.rmtree(path)
 
@@ -201,9 +204,7 @@ class PluginTest(absltest.TestCase):
             + ["-Wl,-soname," + library.name]
         )
         code = "import ctypes; ctypes.CDLL(%r); ctypes.CDLL(%r)"
-        status, lines = self.run_python(
-            sys.executable, code % (str(library), str(path / LOADER))
-        )
+        status, lines = self.run_python(sys.executable, code % (str(library), str(path / LOADER)))
         shutil.rmtree(path)
         self.assertEqual(status, 0, lines)
         return lines[0]

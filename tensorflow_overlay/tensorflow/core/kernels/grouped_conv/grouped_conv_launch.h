@@ -35,8 +35,8 @@ limitations under the License.
 
 namespace tensorflow {
 
-// Whether the release is newer than 2.2.3, and so has some of the ops, types and
-// forms of 2.21. (Of 2.3.)
+// Whether the release is newer than 2.2.3, and so has some of the ops, types
+// and forms of 2.21. (Of 2.3.)
 constexpr bool kIsNew = TF_GRAPH_DEF_VERSION >= 440;
 
 // Fills all of `problem` that attributes of the op say: all but the shapes.

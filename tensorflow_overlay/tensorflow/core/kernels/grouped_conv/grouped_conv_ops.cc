@@ -296,7 +296,8 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     std::vector<string> ops;
     OP_REQUIRES_OK(context, ReadFusedOps(context, &ops));
     // An op without it, in an older TensorFlow, knows no LeakyRelu.
-    has_leaky_relu_ = AttrSlice(context->def()).Find("leakyrelu_alpha") != nullptr;
+    has_leaky_relu_ =
+        AttrSlice(context->def()).Find("leakyrelu_alpha") != nullptr;
     if (has_leaky_relu_) {
       OP_REQUIRES_OK(context,
                      context->GetAttr("leakyrelu_alpha", &leaky_relu_alpha_));

@@ -65,9 +65,8 @@ template <typename T>
 Result Forward(const ConvGeometry& geometry, const T* input, const T* filter,
                const Epilogue<T>& epilogue, T* output, TaskRunner* runner) {
   const TaskRunnerInterface tasks = Interface(runner);
-  return static_cast<Result>(GroupedConvForward(TypeOf<T>::value, &geometry,
-                                                input, filter, &epilogue,
-                                                output, &tasks));
+  return static_cast<Result>(GroupedConvForward(
+      TypeOf<T>::value, &geometry, input, filter, &epilogue, output, &tasks));
 }
 
 template <typename T>
@@ -75,9 +74,9 @@ Result InputGradient(const ConvGeometry& geometry, const T* filter,
                      const T* output_backprop, T* input_backprop,
                      TaskRunner* runner) {
   const TaskRunnerInterface tasks = Interface(runner);
-  return static_cast<Result>(GroupedConvInputGradient(
-      TypeOf<T>::value, &geometry, filter, output_backprop, input_backprop,
-      &tasks));
+  return static_cast<Result>(
+      GroupedConvInputGradient(TypeOf<T>::value, &geometry, filter,
+                               output_backprop, input_backprop, &tasks));
 }
 
 template <typename T>
@@ -90,13 +89,13 @@ Result FilterGradient(const ConvGeometry& geometry, const T* input,
       bias_backprop, &tasks));
 }
 
-#define INSTANTIATE(T)                                                      \
-  template Result Forward(const ConvGeometry&, const T*, const T*,          \
-                          const Epilogue<T>&, T*, TaskRunner*);             \
-  template Result InputGradient(const ConvGeometry&, const T*, const T*, T*, \
-                                TaskRunner*);                               \
-  template Result FilterGradient(const ConvGeometry&, const T*, const T*,   \
-                                 T*, T*, TaskRunner*)
+#define INSTANTIATE(T)                                                        \
+  template Result Forward(const ConvGeometry&, const T*, const T*,            \
+                          const Epilogue<T>&, T*, TaskRunner*);               \
+  template Result InputGradient(const ConvGeometry&, const T*, const T*, T*,  \
+                                TaskRunner*);                                 \
+  template Result FilterGradient(const ConvGeometry&, const T*, const T*, T*, \
+                                 T*, TaskRunner*)
 INSTANTIATE(float);
 INSTANTIATE(double);
 INSTANTIATE(Half);

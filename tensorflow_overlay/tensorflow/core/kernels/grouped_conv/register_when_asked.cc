@@ -25,7 +25,8 @@ limitations under the License.
 // Returns null, or, if nothing was registered, why not.
 extern "C" const char* GroupedConvRegister() {
   static const std::string* const error = [] {
-    const tensorflow::Status status = tensorflow::RegisterGroupedConvKernels(tensorflow::StockKernelsAre::kRegistered);
+    const tensorflow::Status status = tensorflow::RegisterGroupedConvKernels(
+        tensorflow::StockKernelsAre::kRegistered);
     if (status.ok()) tensorflow::CheckShapesInGraphs();
     return new std::string(status.ok() ? "" : status.ToString());
   }();

@@ -26,7 +26,8 @@ namespace tensorflow {
 namespace {
 
 const bool registered = [] {
-  const Status status = RegisterGroupedConvKernels(StockKernelsAre::kRegistered);
+  const Status status =
+      RegisterGroupedConvKernels(StockKernelsAre::kRegistered);
   if (status.ok()) {
     CheckShapesInGraphs();
     return true;
