@@ -1,6 +1,5 @@
 load("@plugin//:version.bzl", "VERSION")
 load("@tensorflow_grouped_convolution//build_defs:plugin.bzl", "plugin_library", "plugin_wheel")
-load("//:release.bzl", "COPTS")
 
 package(default_visibility = ["//visibility:public"])
 
@@ -16,7 +15,6 @@ cc_library(
 # Serves any release, whichever it is compiled beside.
 plugin_library(
     name = "libgrouped_conv_kernels.so",
-    copts = COPTS,
     exports = "@tensorflow_grouped_convolution//plugin:kernels.lds",
     deps = ["//tensorflow/core/kernels/grouped_conv:kernel_library"],
 )
@@ -33,7 +31,6 @@ genrule(
 
 plugin_library(
     name = "adapter.so",
-    copts = COPTS,
     libraries = [
         "%{kernels}",
         ":framework",

@@ -11,23 +11,19 @@ _KERNELS = PACKAGE + "/libgrouped_conv_kernels.so"
 _ADAPTERS = PACKAGE + "/adapters/%s.so"
 _LOADER = "tensorflow-plugins/lib%s.so" % PACKAGE
 
-def plugin_library(name, copts = [], libraries = [], exports = None, srcs = [], **kwargs):
+def plugin_library(name, deps, libraries = [], exports = None):
     """A library of the plugin, as portable as the official wheels.
 
     Args:
       name: of the file, and for who links against it.
-      copts: for the compiler.
+      deps: what it is made of.
       libraries: that it is linked against; those of the plugin lie in the
         folder of its Python package.
       exports: a linker script that names the symbols to export, if not all are.
-      srcs: see cc_binary.
-      **kwargs: see cc_binary.
     """
     native.cc_binary(
         name = name,
-        srcs = srcs + ["@tensorflow_grouped_convolution//build_defs:old_glibc"],
         additional_linker_inputs = libraries + ([exports] if exports else []),
-        copts = copts,
         linkopts = ["$(location %s)" % library for library in libraries] + (
             ["-Wl,--version-script=$(location %s)" % exports] if exports else []
         ) + [
@@ -40,7 +36,7 @@ def plugin_library(name, copts = [], libraries = [], exports = None, srcs = [], 
             "-s",
         ],
         linkshared = True,
-        **kwargs
+        deps = deps + ["@tensorflow_grouped_convolution//build_defs:old_glibc"],
     )
 
 def _plugin_wheel_impl(ctx):

@@ -5,7 +5,7 @@ load(
     "rebuilt_wheel",
     "unpacked_wheel",
 )
-load("//:release.bzl", "COPTS", "PATH", "STOCK")
+load("//:release.bzl", "PATH", "STOCK")
 
 package(default_visibility = ["//visibility:public"])
 
@@ -17,9 +17,7 @@ FRAMEWORK = STOCK + "//:framework"
 # Named as TensorFlow names its kernels that are libraries of their own.
 cc_binary(
     name = "libtfkernel_grouped_conv.so",
-    srcs = ["@tensorflow_grouped_convolution//build_defs:old_glibc"],
     additional_linker_inputs = [FRAMEWORK],
-    copts = COPTS,
     linkopts = [
         "$(location %s)" % FRAMEWORK,
         "-Wl,-rpath,$$ORIGIN/../..",
@@ -31,7 +29,10 @@ cc_binary(
         "-s",
     ],
     linkshared = True,
-    deps = ["//tensorflow/core/kernels/grouped_conv:grouped_conv_library"],
+    deps = [
+        "//tensorflow/core/kernels/grouped_conv:grouped_conv_library",
+        "@tensorflow_grouped_convolution//build_defs:old_glibc",
+    ],
 )
 
 OVERLAY = glob(
