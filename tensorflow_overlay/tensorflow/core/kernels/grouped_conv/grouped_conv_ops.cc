@@ -402,6 +402,18 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     return this->Convolve(context, problem, geometry, epilogue);
   }
 
+  // Whether a tensor has a value for each output channel. oneDNN's passes take
+  // for a bias what is added with the output's other dimensions as 1, too.
+  static bool IsOfChannels(const TensorShape& shape,
+                           const ConvGeometry& geometry) {
+    const int behind =
+        geometry.layout == Layout::kChannelsLast ? 0 : kSpatialRank;
+    const int place = shape.dims() == 1 ? 0 : shape.dims() - 1 - behind;
+    return place >= 0 && shape.dims() <= kSpatialRank + 2 &&
+           shape.dim_size(place) == geometry.output_channels &&
+           shape.num_elements() == geometry.output_channels;
+  }
+
   // The op's definition may leave it open which types the arguments have.
   bool ReadsArgs(OpKernelConstruction* context) const {
     const DataTypeSlice types(context->input_types());
