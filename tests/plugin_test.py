@@ -154,8 +154,8 @@ class PluginTest(absltest.TestCase):
         self.assertNotEqual(self.run_python(python, USE)[0], 0)
 
     def releases(self, prefix):
-        """Yields version, folder and Python of the official releases of that kind."""
-        names = [value for name, value in os.environ.items() if name.startswith(prefix)]
+        """Yields version, folder and Python of the official releases in such variables."""
+        names = [value for name, value in sorted(os.environ.items()) if name.startswith(prefix)]
         self.assertNotEmpty(names)
         for folder in [pathlib.Path(os.path.realpath(name)).parent for name in names]:
             version = (folder / "official.txt").read_text().split("-")[1]
@@ -163,7 +163,7 @@ class PluginTest(absltest.TestCase):
                 yield version, folder / "official", folder / "env/bin/python"
 
     def test_serves_releases(self):
-        for version, official, python in self.releases("SERVED_"):
+        for version, official, python in self.releases(("SERVED_", "OFFICIAL_NAME")):
             path = self.site_packages(official)
             status, lines = self.run_python(python, USE, path)
             self.assertEqual(status, 0, "\n".join(lines))

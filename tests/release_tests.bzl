@@ -140,6 +140,7 @@ def release_tests(name, stock, environments, own_keras, keras, peers, old):
             }, **{
                 "@%s//:official.txt" % served: "SERVED_" + served
                 for served in TESTED
+                if served != stock
             })),
         )
     if keras:
