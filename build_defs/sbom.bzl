@@ -62,7 +62,7 @@ def _compiled_impl(_target, ctx):
             user_link_flags = [
                 flag.replace("$$", "$")
                 for flag in attr.linkopts
-                if not flag.startswith("$(location ")
+                if "$(location " not in flag
             ] + cpp.linkopts,
         ),
         sources = depset(

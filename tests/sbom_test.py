@@ -127,13 +127,13 @@ class PluginTest(BillTest):
         self.assertEqual(
             self.bill["metadata"]["component"]["name"], "tensorflow_grouped_convolution"
         )
-        for name in self.wheel.namelist():
-            if name.endswith(".py") or name.endswith(".patch"):
-                name, path = "plugin/" + name, name
-            else:
-                path = name
-            if ".dist-info/" not in name:
-                self.assertEqual(self.components[name]["hashes"], sha256(self.wheel.read(path)))
+        for path in self.wheel.namelist():
+            if ".dist-info/" in path:
+                continue
+            # Python files, by where they are in the sources.
+            source = path if path.endswith(".so") else "/" + path.rpartition("/")[2]
+            (name,) = (name for name in self.components if name.endswith(source))
+            self.assertEqual(self.components[name]["hashes"], sha256(self.wheel.read(path)))
         compiled = {name for name in self.components if name.endswith(".cc")}
         self.assertContainsSubset({"plugin/loader.cc", "build_defs/old_glibc.cc"}, compiled)
         self.assertTrue(any((OVERLAY / name).exists() for name in compiled))

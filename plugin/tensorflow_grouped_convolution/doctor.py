@@ -239,6 +239,8 @@ def main():
     doctor = _Doctor()
     tf = doctor.tell_versions()
     if tf is not None:
+        # Of functions that are traced anew for each test.
+        tf.get_logger().setLevel("ERROR")
         loaded = doctor.tell_kernels(tf)
         doctor.tell_keras(loaded)
         if loaded:
