@@ -147,7 +147,7 @@ def _local_adapter_impl(repository_ctx):
     if not here:
         repository_ctx.file("BUILD", executable = False)
         return
-    python = here.split(" ")[0]
+    python = here.rpartition(" ")[0]
     result = repository_ctx.execute(
         [python, "-W", "ignore", "-c", _ASK],
         environment = {

@@ -7,7 +7,9 @@ from workspace import Workspace
 
 # What the scripts use themselves. Where only these are on PATH, there is neither
 # a Python nor a compiler nor anything that Bazel could come from.
-COMMON_PROGRAMS = "awk bash cat cp dirname env grep ls make mkdir rm sed timeout xargs".split()
+COMMON_PROGRAMS = (
+    "awk basename bash cat cp dirname env grep ls make mkdir rm sed tail timeout xargs".split()
+)
 
 
 class FrontDoorTest(absltest.TestCase):
@@ -75,6 +77,16 @@ class FrontDoorTest(absltest.TestCase):
     def test_interpreter_that_there_is_not(self):
         self.add_program("gcc", "exit")
         self.assert_refused("FOR=mypython is no program", "make", "plugin", FOR="mypython")
+
+    def test_interpreter_without_tensorflow(self):
+        self.add_program("gcc", "exit")
+        self.add_program("mypython", "echo no such module >&2; exit 1")
+        self.assert_refused(
+            "FOR=mypython cannot import TensorFlow: no such module",
+            "make",
+            "plugin",
+            FOR="mypython",
+        )
 
     def test_missing_python(self):
         printed = self.assert_refused("found no CPython 3.8", "ci/find_python", "3.8")
