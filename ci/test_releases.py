@@ -159,13 +159,14 @@ def main():
         if not any(text in package for text in arguments.only for package in packages):
             continue
         print("%s on CPython %s" % (" ".join(packages), python), flush=True)
+        environment = None
         try:
             environment = Environment(python, packages)
             rows.append(environment.run(plugin))
         except subprocess.CalledProcessError as error:
             print(error.output, flush=True)
             rows.append([" ".join(packages), python, "", "", "**failed**"] + [""] * len(TESTS))
-        if not arguments.keep:
+        if environment and not arguments.keep:
             shutil.rmtree(environment.folder, ignore_errors=True)
     table = "".join("| %s |\n" % " | ".join(cells) for cells in rows)
     table += "\n%s, %d cores of %s, %s\n" % (
