@@ -61,7 +61,7 @@ class Environment:
         self.packages = packages
         name = "-".join([python] + [name for name in packages if name != NIGHTLY])
         self.folder = FOLDER / name.replace("==", "-")
-        self.log = self.folder.with_suffix(".log").open("w")
+        self.log = (FOLDER / (self.folder.name + ".log")).open("w")
         self.python = self.folder / "bin" / "python"
         shutil.rmtree(self.folder, ignore_errors=True)
         interpreter = subprocess.check_output([TOP / "ci" / "find_python", python], text=True)

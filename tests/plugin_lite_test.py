@@ -82,7 +82,7 @@ class LiteTest(parameterized.TestCase):
         self.folder = tempfile.mkdtemp()
         self.addCleanup(shutil.rmtree, self.folder)
 
-    def check(self, model, converter):
+    def check(self, model, converter, tolerance=1e-4):
         interpreter = tf.lite.Interpreter(model_content=converter.convert())
         interpreter.allocate_tensors()
         (into,), (out,) = interpreter.get_input_details(), interpreter.get_output_details()
@@ -91,7 +91,7 @@ class LiteTest(parameterized.TestCase):
         interpreter.invoke()
         expected = model.expected(x)
         np.testing.assert_allclose(
-            interpreter.get_tensor(out["index"]), expected, rtol=1e-4, atol=1e-4
+            interpreter.get_tensor(out["index"]), expected, rtol=tolerance, atol=tolerance
         )
 
     @parameterized.parameters(*MODELS)
@@ -105,6 +105,19 @@ class LiteTest(parameterized.TestCase):
         model = Model(*model)
         tf.saved_model.save(model, self.folder, model.concrete())
         self.check(model, tf.lite.TFLiteConverter.from_saved_model(self.folder))
+
+    @parameterized.parameters(
+        ("conv2d", 2, (1, 7, 6, 64)),
+        ("conv2d_transpose", 2, (1, 7, 6, 64)),
+        ("conv2d_transpose", 4, (1, 7, 6, 8)),
+    )
+    def test_dynamic_range(self, *model):
+        model = Model(*model)
+        tf.saved_model.save(model, self.folder, model.concrete())
+        converter = tf.lite.TFLiteConverter.from_saved_model(self.folder)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        # Of sums of up to 9 * 32 products, each with an error of up to 1/127 in both factors.
+        self.check(model, converter, tolerance=1)
 
     def test_unknown_channels_are_refused_by_name(self):
         filters = tf.Variable(tf.ones([3, 3, 2, 8]))

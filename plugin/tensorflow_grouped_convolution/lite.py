@@ -85,13 +85,17 @@ def _splitting(convert, module):
 
         from . import split_grouped_convolutions
 
-        # As older releases have them.
+        # As 2.12 and older releases have them.
         as_bytes = isinstance(model_flags, bytes)
         if as_bytes:
             model_flags = module._model_flags_pb2.ModelFlags.FromString(model_flags)
+            conversion_flags = module._conversion_flags_pb2.TocoFlags.FromString(conversion_flags)
 
-        def convert_split(flags, *arguments):
-            return convert(flags.SerializeToString() if as_bytes else flags, *arguments, **others)
+        def convert_split(*arguments):
+            flags, rest = arguments[:2], arguments[2:]
+            if as_bytes:
+                flags = [message.SerializeToString() for message in flags]
+            return convert(*flags, *rest, **others)
 
         op_types = _WITHOUT_GROUPS
         if tuple(map(int, tf.__version__.split(".")[:2])) < _CONV2D_SINCE:

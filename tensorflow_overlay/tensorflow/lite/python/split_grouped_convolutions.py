@@ -780,7 +780,8 @@ def before_conversion(*op_types):
       def finish(content):
         if (conversion_flags.post_training_quantize and
             not conversion_flags.quantize_to_float16 and
-            not conversion_flags.use_buffer_offset):
+            # Which releases before 2.14 do not have.
+            not getattr(conversion_flags, "use_buffer_offset", False)):
           return _quantize_small_filters(content, report)
         return content
 

@@ -15,7 +15,7 @@ limitations under the License.
 
 // Registers the kernels of grouped_conv_ops.cc. It is called where they get
 // into TensorFlow: see register_when_linked.cc, register_when_loaded.cc and
-// register_when_asked.cc.
+// adapter.cc.
 
 #ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_GROUPED_CONV_OPS_H_
 #define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_GROUPED_CONV_OPS_H_

@@ -47,7 +47,7 @@ constexpr int kNone = -1;
 constexpr int64_t kMaxSizes = 6;
 constexpr char kOutBackpropName[] = "out_backprop";
 
-struct ConvOp {
+struct CheckedOp {
   const char* name;
   int spatial_rank;
   bool gradient;  // Has an out_backprop.
@@ -56,7 +56,7 @@ struct ConvOp {
 };
 
 // Not all of them are in every release.
-constexpr ConvOp kOps[] = {
+constexpr CheckedOp kOps[] = {
     {"Conv2D", 2, false, kNone},
     {"Conv3D", 3, false, kNone},
     {"_FusedConv2D", 2, false, kNone},
@@ -83,7 +83,7 @@ constexpr ConvOp kOps[] = {
 
 // Reads the shape that an argument has or states, with -1 for each size that
 // the graph does not know; it is empty if not even its rank is known.
-Status ReadShape(const ConvOp& op, int argument, const char* name,
+Status ReadShape(const CheckedOp& op, int argument, const char* name,
                  InferenceContext* c, Shape* shape) {
   std::string error;
   const ShapeHandle known = c->input(argument);
@@ -131,7 +131,7 @@ Status CheckChannels(const Shape& shape, int index, const char* name) {
 
 // Sets the shape of a forward op's output. (That of the stock Conv3D is wrong
 // for some dilations.)
-Status InferOutput(const ConvOp& op, const ConvProblem& problem,
+Status InferOutput(const CheckedOp& op, const ConvProblem& problem,
                    InferenceContext* c) {
   const Shape& input = problem.input_shape;
   const Shape& filter = problem.filter_shape;
@@ -176,7 +176,7 @@ Status CheckOutBackprop(int64_t expected, int64_t actual, const char* size) {
 }
 
 // Applies what the graph knows of paddings to the input.
-Status PadInput(const ConvOp& op, InferenceContext* c, ConvProblem* problem) {
+Status PadInput(const CheckedOp& op, InferenceContext* c, ConvProblem* problem) {
   if (!op.paddings || problem->input_shape.empty()) return Status();
   const Tensor* const tensor = c->input_tensor(c->num_inputs() - 1);
   if (tensor == nullptr) {
@@ -188,7 +188,7 @@ Status PadInput(const ConvOp& op, InferenceContext* c, ConvProblem* problem) {
   return AddPaddings(paddings, problem);
 }
 
-Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
+Status InferShape(const CheckedOp& op, const OpShapeInferenceFn& stock,
                   InferenceContext* c) {
   // Of quantized convolutions, which no kernel here computes.
   string format;
@@ -255,7 +255,7 @@ Status InferShape(const ConvOp& op, const OpShapeInferenceFn& stock,
 }  // namespace
 
 void CheckShapesInGraphs() {
-  for (const ConvOp& op : kOps) {
+  for (const CheckedOp& op : kOps) {
     const OpRegistrationData* const data =
         OpRegistry::Global()->LookUp(op.name);
     if (data == nullptr) continue;

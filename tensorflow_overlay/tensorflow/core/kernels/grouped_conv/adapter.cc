@@ -13,13 +13,18 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-// Registration of the kernels in a library that a loader tries out, and that
-// may not fit the TensorFlow which runs.
+// All of an adapter: registration of the kernels in a library that a loader
+// tries out, and that may not fit the TensorFlow which runs.
+//
+// It includes what it is made of: nearly all the time that a file takes to
+// compile goes into TensorFlow's headers, and each release has an adapter.
 
 #include <string>
 
-#include "tensorflow/core/kernels/grouped_conv/grouped_conv_ops.h"
-#include "tensorflow/core/kernels/grouped_conv/shape_functions.h"
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv_launch.cc"
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv_ops.cc"
+#include "tensorflow/core/kernels/grouped_conv/shape_functions.cc"
+#include "tensorflow/core/kernels/grouped_conv/stock_kernel.cc"
 #include "tensorflow/core/lib/core/status.h"
 
 // Returns null, or, if nothing was registered, why not.
