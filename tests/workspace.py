@@ -9,6 +9,9 @@ import tempfile
 
 SOURCE = pathlib.Path(os.environ["WORKSPACE"]).resolve().parent
 
+# An option of Bazel, for builds that need not compile anew what ci/run_tests has compiled.
+REUSE = "--disk_cache=%s" % (SOURCE / "build/compiled_for_tests")
+
 
 def make_variables(official_name):
     """Returns how `make` is told of a release, given the file with its wheel's name."""
@@ -48,7 +51,10 @@ class Workspace:
         )
 
     def use_bazel(self, test, *options):
-        """Gives it a Bazel with an output root of its own and options for each build."""
+        """Gives it a Bazel with an output root of its own and options for each build.
+
+        It has nothing that other builds have compiled, but for REUSE among the options.
+        """
         output_root = self.folder.parent / "output"
         with (self.folder / ".bazelrc").open("a") as bazelrc:
             bazelrc.write("\nstartup --output_user_root=%s\n" % output_root)
