@@ -176,7 +176,8 @@ Status CheckOutBackprop(int64_t expected, int64_t actual, const char* size) {
 }
 
 // Applies what the graph knows of paddings to the input.
-Status PadInput(const CheckedOp& op, InferenceContext* c, ConvProblem* problem) {
+Status PadInput(const CheckedOp& op, InferenceContext* c,
+                ConvProblem* problem) {
   if (!op.paddings || problem->input_shape.empty()) return Status();
   const Tensor* const tensor = c->input_tensor(c->num_inputs() - 1);
   if (tensor == nullptr) {
