@@ -147,7 +147,7 @@ class DoctorTest(CommandTestCase):
         self.assertEqual((status, lines[-1][:12]), (0, "All is well:"), out + err)
         for line in (
             r"python: +%d\.%d" % sys.version_info[:2],
-            r"tensorflow: +%s \(tensorflow" % re.escape(tf.__version__),
+            r"tensorflow: +%s \((tensorflow|tf_nightly)" % re.escape(tf.__version__),
             r"oneDNN: +(on|off)$",
             r"float32: +right$",
             r"float64: +right$",

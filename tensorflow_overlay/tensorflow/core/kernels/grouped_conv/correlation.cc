@@ -36,6 +36,7 @@ constexpr int64_t kSeparateTasksPerThread = 8;
 // for the next.
 constexpr int64_t kLatency = 8;
 constexpr int64_t kCacheBytes = 10;
+constexpr int64_t kMostBandRows = 4;
 // Of units with so few vectors of w, calling the kernel for each costs much.
 constexpr int64_t kShortTile = 32;
 
@@ -59,6 +60,9 @@ struct Correlation : Pass<T> {
 
   int64_t phases;  // At once.
   int64_t rows_per_task;
+  // At once, so that a tile finds most rows of x in the cache that those above
+  // it have loaded. They are of one image.
+  int64_t band_rows;
   int64_t tile_vectors;
   // Whether the kernel computes all units' tiles of some positions in one call.
   // Their filters must stay in the first level's cache. That takes few calls,
@@ -68,6 +72,14 @@ struct Correlation : Pass<T> {
  private:
   // What a row's tiles cost if they have at most so many vectors.
   int64_t TilesCost(int64_t most_vectors) const;
+  // Rows of x that so many rows of an image need, at most.
+  int64_t BandSlots(int64_t rows) const {
+    const Dimension& height = this->g.dim[1];
+    return this->g.dim[0].filter *
+           std::min((rows - 1) * (this->backward ? 1 : height.stride) +
+                        (height.filter - 1) * height.dilation + 1,
+                    rows * height.filter);
+  }
 };
 
 template <typename T>
@@ -133,6 +145,22 @@ void Correlation<T>::Divide(int num_threads) {
     // As equal as can be.
     this->units_per_set = CeilDiv(this->units, this->sets());
   }
+  band_rows = 1;
+  if (!waiting && this->parts == 1 && this->x_channels == 1 &&
+      !this->in_place) {
+    // Little is computed with what is loaded.
+    while (band_rows < kMostBandRows &&
+           BandSlots(band_rows + 1) * this->units_per_set * row_bytes <=
+               kSharedRowBytes &&
+           BandSlots(band_rows + 1) <= kListSize &&
+           (band_rows + 1) * this->chunks.largest().rows *
+                   this->chunks.largest().taps <=
+               kListSize &&
+           (band_rows + 1) * this->width * position_bytes <= kSumBytes) {
+      ++band_rows;
+    }
+    this->slots = std::max(this->slots, BandSlots(band_rows));
+  }
   const bool short_tiles = this->unit_size() <= kShortTile * this->form.lanes;
   units_together =
       (short_tiles || (this->in_place && this->g.filter_taps() == 1)) &&
@@ -163,11 +191,13 @@ class CorrelationTask {
         first_row_(first_row),
         rows_(std::min(pass.rows_per_task, pass.rows - first_row)),
         w_(scratch->Take<S>(units_ * pass.unit_size())),
-        x_(pass, tensors.x, set, /*most=*/1, scratch),
-        products_(scratch->Take<Product<S>>(pass.chunks.largest().rows *
-                                            pass.chunks.largest().taps)),
-        sums_(scratch->Take<S>((pass.chunks.count() > 1 ? rows_ : 1) *
-                               pass.width * pass.part_size())),
+        x_(pass, tensors.x, set, pass.band_rows, scratch),
+        most_products_(pass.chunks.largest().rows * pass.chunks.largest().taps),
+        products_(scratch->Take<Product<S>>(pass.band_rows * most_products_)),
+        num_products_(scratch->Take<int64_t>(pass.band_rows)),
+        sums_(scratch->Take<S>(
+            (pass.chunks.count() > 1 ? rows_ : pass.band_rows) * pass.width *
+            pass.part_size())),
         unit_(scratch->Take<Unit>(units_)),
         pieces_(pass.form.Vectors(pass.GetUnit(set, 0).channels),
                 pass.tile_vectors) {
@@ -213,7 +243,13 @@ class CorrelationTask {
           packed_ = pass_.chunks.count() == 1;
           x_.Start(chunk_, first_phase_, end_phase_, begin_,
                    begin_ + pass_.width);
-          for (int64_t row = 0; row < rows_; ++row) SumRow(row);
+          int64_t count;
+          for (int64_t row = 0; row < rows_; row += count) {
+            const int64_t y = (first_row_ + row) % pass_.OutSize(1);
+            count =
+                std::min({pass_.band_rows, rows_ - row, pass_.OutSize(1) - y});
+            SumRows(row, count);
+          }
         }
       }
     }
@@ -223,7 +259,7 @@ class CorrelationTask {
   // Copies one value a channel to scratch, if there are any.
   const S* PackChannels(const T* values, Scratch* scratch) const;
   void PackFilter();
-  void SumRow(int64_t row);
+  void SumRows(int64_t row, int64_t count);
   // Copies the sums of `count` positions of the i-th unit to the tensor.
   void StoreSums(int64_t i, const Unit& unit, int64_t count, const Steps& steps,
                  const S* sums, T* out) const;
@@ -237,7 +273,9 @@ class CorrelationTask {
   const int64_t rows_;
   S* const w_;
   XRows<T> x_;
-  Product<S>* const products_;
+  const int64_t most_products_;  // Of a row.
+  Product<S>* const products_;   // Of a band's rows.
+  int64_t* const num_products_;
   S* const sums_;  // Of a row or, until their last chunk, of all rows.
   Unit* const unit_;
   // Of a unit's vectors. If there are several units, they have all channels.
@@ -305,18 +343,20 @@ void CorrelationTask<T>::PackFilter() {
 }
 
 template <typename T>
-void CorrelationTask<T>::SumRow(int64_t row) {
-  x_.Load(first_row_ + row, 1);
+void CorrelationTask<T>::SumRows(int64_t row, int64_t num_rows) {
+  x_.Load(first_row_ + row, num_rows);
   int64_t vectors_done = 0;
-  const int64_t row_vectors = units_ * pass_.part_vectors * pass_.OutSize(2);
+  const int64_t row_vectors =
+      num_rows * units_ * pass_.part_vectors * pass_.OutSize(2);
   const int64_t tap_size = chunk_.channels * pass_.part_size();
   T* const out_row = tensors_.sums + pass_.OutOffset(first_row_ + row);
   // A row of a phase's positions.
   Steps steps = pass_.out_steps;
   steps.pixel *= pass_.plan.out_step;
 
+  const int64_t out_row_step = pass_.OutSize(2) * pass_.out_steps.pixel;
+
   Tile<S> tile;
-  tile.products = products_;
   tile.x_row = pass_.plan.x_step * x_.pixel_step();
   // A product's columns are channels, or taps.
   tile.x_depth =
@@ -331,20 +371,29 @@ void CorrelationTask<T>::SumRow(int64_t row) {
     const int64_t count = std::min(pass_.width, phase.count - begin_);
     if (count <= 0) continue;
     // Those of the first unit; others' are as far apart as their x and w.
-    tile.num_products = 0;
-    for (int64_t r = 0; r < chunk_.rows; ++r) {
-      for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
-        const grouped_conv::Run run = Clip(pass_.plan.runs[k], chunk_);
-        if (run.count <= 0) continue;
-        const S* x = x_.Find(0, r, 0, run);
-        if (x == nullptr) break;
-        products_[tile.num_products++] = {
-            x, w_ + (r * chunk_.taps + run.tap) * tap_size,
-            run.count * chunk_.channels};
+    for (int64_t y = 0; y < num_rows; ++y) {
+      Product<S>* const products = products_ + y * most_products_;
+      int64_t count = 0;
+      for (int64_t r = 0; r < chunk_.rows; ++r) {
+        for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
+          const grouped_conv::Run run = Clip(pass_.plan.runs[k], chunk_);
+          if (run.count <= 0) continue;
+          const S* x = x_.Find(0, r, y, run);
+          if (x == nullptr) break;
+          products[count++] = {x, w_ + (r * chunk_.taps + run.tap) * tap_size,
+                               run.count * chunk_.channels};
+        }
       }
+      num_products_[y] = count;
     }
+    const auto& multiply_neighbours =
+        pass_.kernels.multiply_neighbours[form_.log_groups];
+    const bool neighbours =
+        pieces_.count == 1 && pieces_.larger == 0 && pass_.x_channels == 1 &&
+        tile.x_row == tile.x_depth && multiply_neighbours[0] != nullptr;
     // Tiles of the larger pieces of vectors, and of the others.
     const auto max_rows = [&](int64_t vectors) {
+      if (neighbours) return pass_.kernels.max_neighbour_rows;
       const int64_t most = kMaxVectors;
       return pass_.kernels
           .max_rows[std::max<int64_t>(1, std::min(vectors, most)) - 1];
@@ -358,6 +407,7 @@ void CorrelationTask<T>::SumRow(int64_t row) {
       T* const out = first_out + unit.offset;
       const bool direct = i < direct_units_;
       S* sums = sums_;
+      int64_t sums_row_step = pass_.width * pass_.part_size();
       int64_t channel_step = form_.groups_per_block();
       tile.sum_row = pass_.part_size();
       tile.group_step = 0;
@@ -365,33 +415,46 @@ void CorrelationTask<T>::SumRow(int64_t row) {
       tile.units = 1;
       if (direct) {
         sums = reinterpret_cast<S*>(out);
+        sums_row_step = out_row_step;
         channel_step = 1;
         tile.sum_row = steps.pixel;
         if (form_.groups_per_block() > 1) tile.group_step = steps.group;
         if (pass_.units_together) tile.units = direct_units_ - i;
       } else if (pass_.chunks.count() > 1) {
-        sums += row * pass_.width * tile.sum_row;
+        sums += row * sums_row_step;
       }
       const auto sum_tile = [&](int64_t v, int64_t num_v, int64_t j,
                                 int64_t num_j) {
         tile.x_offset = i * tile.x_unit + j * tile.x_row;
         tile.w_offset = i * tile.w_unit + v * form_.lanes;
         tile.epilogue_offset = i * pass_.part_size() + v * form_.lanes;
-        tile.sum = sums + j * tile.sum_row +
-                   v * form_.channels_per_vector * channel_step;
+        S* const sum = sums + j * tile.sum_row +
+                       v * form_.channels_per_vector * channel_step;
         const int64_t missing =
             (v + num_v) * form_.channels_per_vector - unit.channels;
         tile.last_lanes = direct && missing > 0 ? form_.lanes - missing : 0;
-        vectors_done += num_v * num_j * tile.units;
-        x_.FetchUntil(vectors_done, row_vectors);
-        pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](tile);
+        const auto multiply =
+            neighbours ? multiply_neighbours[num_j - 1]
+                       : pass_.kernels
+                             .multiply[form_.log_groups][num_v - 1][num_j - 1];
+        for (int64_t y = 0; y < num_rows; ++y) {
+          tile.sum = sum + y * sums_row_step;
+          tile.products = products_ + y * most_products_;
+          tile.num_products = num_products_[y];
+          vectors_done += num_v * num_j * tile.units;
+          x_.FetchUntil(vectors_done, row_vectors);
+          multiply(tile);
+        }
       };
       pieces_.ForEach([&](int64_t v, int64_t num_v) {
         const Pieces& tiles = num_v > pieces_.count ? larger : others;
         tiles.ForEach(
             [&](int64_t j, int64_t num_j) { sum_tile(v, num_v, j, num_j); });
       });
-      if (!direct && final_) StoreSums(i, unit, count, steps, sums, out);
+      for (int64_t y = 0; y < num_rows && !direct && final_; ++y) {
+        StoreSums(i, unit, count, steps, sums + y * sums_row_step,
+                  out + y * out_row_step);
+      }
     }
   }
 }

@@ -504,6 +504,13 @@ TEST(GroupedConvTest, ChosenProblems) {
         "g48ic48oc96ih5iw70kh3dh2ph2", "g16ic16oc16ih4iw200kh1kw9dw3pw12",
         "g64ic64oc64id3ih4iw50kd2kh2kw3pw1", "g32ic32oc32ih3iw7kh3kw3ph1",
         "g16ic16oc16ih20iw60kh18kw3ph9pw1", "g16ic16oc16ih1iw9000kh1kw3pw1",
+        // Copied, several rows at once: of two images, with more taps than are
+        // held in registers, strided, dilated, one above the other, two
+        // channels of each.
+        "g48mb2ic48oc48ih9iw15kh7ph3", "g32ic32oc32ih6iw40kh7kw17ph3pw8",
+        "g32mb2ic32oc32ih11kh7sh2ph3", "g32ic32oc32ih12kh7dh2ph6",
+        "g16mb2ic16oc16id4ih6kd3kh3pd1ph1", "g19mb2ic19oc38ih7kh7ph3",
+        "g8mb3ic8oc16ih5iw31kh6kw5ph2pw2", "g16ic16oc16ih3iw9kh90ph45",
         // Of which no tap finds a pixel.
         "g16ic16oc16ih1iw1kh1kw1sw2pw1qw30", "g16ic16oc16ih4iw0kh1kw1pw8",
         // Many taps, dilated or not.

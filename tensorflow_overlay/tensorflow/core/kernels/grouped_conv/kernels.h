@@ -160,6 +160,11 @@ struct Kernels {
   // By the logarithm of a vector's groups, vectors - 1 and rows - 1.
   void (*multiply[kMaxLogGroups + 1][kMaxVectors][kMaxRows])(
       const Tile<Sum<T>>&);
+  // The same for one vector if x_row is x_depth, so that what a row multiplies
+  // with a column of w, its neighbour multiplies with the next. Null where
+  // there is no such kernel.
+  int max_neighbour_rows;
+  void (*multiply_neighbours[kMaxLogGroups + 1][kMaxRows])(const Tile<Sum<T>>&);
   void (*sum_outer[kMaxLogGroups + 1])(const OuterProducts<Sum<T>>&);
   // sums += more, for a number of whole vectors.
   void (*add)(int64_t size, const Sum<T>* more, Sum<T>* sums);

@@ -723,55 +723,27 @@ GROUPED_CONV_INLINE void FinishSums(
   }
 }
 
+// The sums that a tile adds to.
+template <typename S, int kVectorCount, int kRows>
+GROUPED_CONV_INLINE void LoadSums(
+    const Tile<S>& tile, S* sums,
+    typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
+  if (!tile.accumulate) return;
+  ForRows<kRows>(tile.sum_row, sums, [&](int i, const S* row) {
+#pragma GCC unroll 4
+    for (int o = 0; o < kVectorCount; ++o) {
+      sum[i][o] = Load(row + o * Simd<S>::kLanes);
+    }
+  });
+}
+
+// Applies a tile's epilogue, and stores its sums.
 template <typename S, int kGroups, int kVectorCount, int kRows>
-GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
-                                      int64_t w_offset, int64_t epilogue_offset,
-                                      S* sums) {
+GROUPED_CONV_INLINE void StoreSums(
+    const Tile<S>& tile, int64_t epilogue_offset, S* sums,
+    typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
   using Vector = typename Simd<S>::Vector;
   constexpr int kLanes = Simd<S>::kLanes;
-  // Rows are addressed in fours, from few enough pointers for the registers.
-  constexpr int kQuads = (kRows + 3) / 4;
-  Vector sum[kRows][kVectorCount] = {};
-  if (tile.accumulate) {
-    ForRows<kRows>(tile.sum_row, sums, [&](int i, const S* row) {
-#pragma GCC unroll 4
-      for (int o = 0; o < kVectorCount; ++o) {
-        sum[i][o] = Load(row + o * kLanes);
-      }
-    });
-  }
-  const int64_t x_row = tile.x_row;
-  const int64_t x_depth = tile.x_depth;
-  const int64_t w_depth = tile.w_depth;
-  // Of a large w, the second level's cache has what comes next. With 16
-  // registers, fetching it ahead costs more than it gains.
-  constexpr bool kFetch = kVectorBytes == 64 && kGroups == 1;
-  constexpr int kRowsAhead = 4;
-  for (int64_t p = 0; p < tile.num_products; ++p) {
-    const Product<S>& product = tile.products[p];
-    const S* x[kQuads];
-#pragma GCC unroll 4
-    for (int q = 0; q < kQuads; ++q) {
-      x[q] = product.x + x_offset + 4 * q * x_row;
-    }
-    const S* w = product.w + w_offset;
-    const S* const end = w + product.depth * w_depth;
-    for (; w != end; w += w_depth) {
-      const auto load_x = [&](int i) {
-        return Repeat<S, kGroups>::Load(x[i / 4] + (i % 4) * x_row);
-      };
-      if (kFetch) {
-        const S* const next = w + kRowsAhead * w_depth;
-#pragma GCC unroll 4
-        for (int o = 0; o < kVectorCount; ++o) {
-          __builtin_prefetch(next + o * kLanes);
-        }
-      }
-      AddProducts<S>(load_x, w, sum);
-#pragma GCC unroll 4
-      for (int q = 0; q < kQuads; ++q) x[q] += x_depth;
-    }
-  }
   if (std::is_same<S, float>::value && tile.epilogue != nullptr) {
     FinishSums<S>(*tile.epilogue, epilogue_offset, sum);
   }
@@ -822,19 +794,173 @@ GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
 }
 
 template <typename S, int kGroups, int kVectorCount, int kRows>
-void Multiply(const Tile<S>& tile) {
+GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
+                                      int64_t w_offset, int64_t epilogue_offset,
+                                      S* sums) {
+  using Vector = typename Simd<S>::Vector;
+  constexpr int kLanes = Simd<S>::kLanes;
+  // Rows are addressed in fours, from few enough pointers for the registers.
+  constexpr int kQuads = (kRows + 3) / 4;
+  Vector sum[kRows][kVectorCount] = {};
+  LoadSums<S>(tile, sums, sum);
+  const int64_t x_row = tile.x_row;
+  const int64_t x_depth = tile.x_depth;
+  const int64_t w_depth = tile.w_depth;
+  // Of a large w, the second level's cache has what comes next. With 16
+  // registers, fetching it ahead costs more than it gains.
+  constexpr bool kFetch = kVectorBytes == 64 && kGroups == 1;
+  constexpr int kRowsAhead = 4;
+  for (int64_t p = 0; p < tile.num_products; ++p) {
+    const Product<S>& product = tile.products[p];
+    const S* x[kQuads];
+#pragma GCC unroll 4
+    for (int q = 0; q < kQuads; ++q) {
+      x[q] = product.x + x_offset + 4 * q * x_row;
+    }
+    const S* w = product.w + w_offset;
+    const S* const end = w + product.depth * w_depth;
+    for (; w != end; w += w_depth) {
+      const auto load_x = [&](int i) {
+        return Repeat<S, kGroups>::Load(x[i / 4] + (i % 4) * x_row);
+      };
+      if (kFetch) {
+        const S* const next = w + kRowsAhead * w_depth;
+#pragma GCC unroll 4
+        for (int o = 0; o < kVectorCount; ++o) {
+          __builtin_prefetch(next + o * kLanes);
+        }
+      }
+      AddProducts<S>(load_x, w, sum);
+#pragma GCC unroll 4
+      for (int q = 0; q < kQuads; ++q) x[q] += x_depth;
+    }
+  }
+  StoreSums<S, kGroups>(tile, epilogue_offset, sums, sum);
+}
+
+// Taps whose filters are held in registers together, and the rows of sums for
+// which there are registers then.
+#if GROUPED_CONV_VECTOR_BYTES == 64
+constexpr int kMaxTaps = 7;
+constexpr int kMaxNeighbourRows = 14;
+#else
+constexpr int kMaxTaps = 4;
+constexpr int kMaxNeighbourRows = 10;
+#endif
+
+// For vectors of one or two channels of each group.
+template <typename S>
+constexpr int MaxNeighbourRows(int groups) {
+  return std::is_same<S, float>::value && 2 * groups >= Simd<S>::kLanes
+             ? kMaxNeighbourRows
+             : 0;
+}
+
+// As AddProducts for kTaps columns of x whose rows are neighbours, so that each
+// x is loaded once for all the sums that it is a factor of. Returns where the
+// next column of x starts.
+template <typename S, int kGroups, int kTaps, int kRows>
+GROUPED_CONV_INLINE void AddTaps(const S* x, int64_t x_step, const S* w,
+                                 int64_t w_step,
+                                 typename Simd<S>::Vector (&sum)[kRows][1]) {
+  typename Simd<S>::Vector factor[kTaps];
+#pragma GCC unroll 8
+  for (int t = 0; t < kTaps; ++t) factor[t] = Load(w + t * w_step);
+#pragma GCC unroll 32
+  for (int j = 0; j < kRows + kTaps - 1; ++j) {
+    const auto value = Repeat<S, kGroups>::Load(x);
+    x += x_step;
+    asm("" : "+r"(x));  // Not an address for each.
+#pragma GCC unroll 8
+    for (int t = 0; t < kTaps; ++t) {
+      if (t <= j && j - t < kRows) sum[j - t][0] += value * factor[t];
+    }
+  }
+}
+
+// A MultiplyUnit for tiles of one vector with x_row == x_depth.
+template <typename S, int kGroups, int kRows>
+GROUPED_CONV_INLINE void MultiplyTaps(const Tile<S>& tile, int64_t x_offset,
+                                      int64_t w_offset, int64_t epilogue_offset,
+                                      S* sums) {
+  typename Simd<S>::Vector sum[kRows][1] = {};
+  LoadSums<S>(tile, sums, sum);
+  const int64_t x_step = tile.x_depth;
+  const int64_t w_step = tile.w_depth;
+  for (int64_t p = 0; p < tile.num_products; ++p) {
+    const Product<S>& product = tile.products[p];
+    const S* x = product.x + x_offset;
+    const S* w = product.w + w_offset;
+    int64_t taps = product.depth;
+    for (; taps > kMaxTaps; taps -= kMaxTaps) {
+      AddTaps<S, kGroups, kMaxTaps>(x, x_step, w, w_step, sum);
+      x += kMaxTaps * x_step;
+      w += kMaxTaps * w_step;
+    }
+    switch (taps) {
+      case 1:
+        AddTaps<S, kGroups, 1>(x, x_step, w, w_step, sum);
+        break;
+      case 2:
+        AddTaps<S, kGroups, 2>(x, x_step, w, w_step, sum);
+        break;
+      case 3:
+        AddTaps<S, kGroups, 3>(x, x_step, w, w_step, sum);
+        break;
+      case 4:
+        AddTaps<S, kGroups, 4>(x, x_step, w, w_step, sum);
+        break;
+#if GROUPED_CONV_VECTOR_BYTES == 64
+      case 5:
+        AddTaps<S, kGroups, 5>(x, x_step, w, w_step, sum);
+        break;
+      case 6:
+        AddTaps<S, kGroups, 6>(x, x_step, w, w_step, sum);
+        break;
+      case 7:
+        AddTaps<S, kGroups, 7>(x, x_step, w, w_step, sum);
+        break;
+#endif
+    }
+  }
+  StoreSums<S, kGroups>(tile, epilogue_offset, sums, sum);
+}
+
+// Calls f(x_offset, w_offset, epilogue_offset, sums) for each of a tile's
+// units.
+template <typename S, typename F>
+GROUPED_CONV_INLINE void ForUnits(const Tile<S>& tile, const F& f) {
   int64_t x_offset = tile.x_offset;
   int64_t w_offset = tile.w_offset;
   int64_t epilogue_offset = tile.epilogue_offset;
   S* sums = tile.sum;
   for (int64_t i = tile.units; i > 0; --i) {
-    MultiplyUnit<S, kGroups, kVectorCount, kRows>(tile, x_offset, w_offset,
-                                                  epilogue_offset, sums);
+    f(x_offset, w_offset, epilogue_offset, sums);
     x_offset += tile.x_unit;
     w_offset += tile.w_unit;
     epilogue_offset += tile.w_depth;
     sums += tile.sum_unit;
   }
+}
+
+template <typename S, int kGroups, int kVectorCount, int kRows>
+void Multiply(const Tile<S>& tile) {
+  ForUnits(tile,
+           [&](int64_t x_offset, int64_t w_offset, int64_t epilogue_offset,
+               S* sums) __attribute__((always_inline)) {
+             MultiplyUnit<S, kGroups, kVectorCount, kRows>(
+                 tile, x_offset, w_offset, epilogue_offset, sums);
+           });
+}
+
+template <typename S, int kGroups, int kRows>
+void MultiplyNeighbours(const Tile<S>& tile) {
+  ForUnits(tile,
+           [&](int64_t x_offset, int64_t w_offset, int64_t epilogue_offset,
+               S* sums) __attribute__((always_inline)) {
+             MultiplyTaps<S, kGroups, kRows>(tile, x_offset, w_offset,
+                                             epilogue_offset, sums);
+           });
 }
 
 // --- Copies between tensors and scratch -------------------------------------
@@ -1203,11 +1329,28 @@ struct FillRows<S, kLogGroups, kVectorCount, 0> {
   static void Fill(Table*) {}
 };
 
+template <typename S, int kLogGroups, int kRows>
+struct FillNeighbours {
+  template <typename Table>
+  static void Fill(Table* table) {
+    table->multiply_neighbours[kLogGroups][kRows - 1] =
+        MultiplyNeighbours<S, 1 << kLogGroups, kRows>;
+    FillNeighbours<S, kLogGroups, kRows - 1>::Fill(table);
+  }
+};
+template <typename S, int kLogGroups>
+struct FillNeighbours<S, kLogGroups, 0> {
+  template <typename Table>
+  static void Fill(Table*) {}
+};
+
 template <typename S, int kLogGroups>
 struct FillGroups {
   template <typename Table>
   static void Fill(Table* table) {
     table->sum_outer[kLogGroups] = SumOuter<S, 1 << kLogGroups>;
+    FillNeighbours<S, kLogGroups, MaxNeighbourRows<S>(1 << kLogGroups)>::Fill(
+        table);
     FillRows<S, kLogGroups, 1, MaxRows<S>(1)>::Fill(table);
     FillRows<S, kLogGroups, 2, MaxRows<S>(2)>::Fill(table);
     FillRows<S, kLogGroups, 3, MaxRows<S>(3)>::Fill(table);
@@ -1229,6 +1372,7 @@ Kernels<T> MakeTable() {
   for (int i = 0; i < kMaxVectors; ++i) {
     table.max_rows[i] = MaxRows<Sum<T>>(i + 1);
   }
+  table.max_neighbour_rows = kMaxNeighbourRows;
   FillGroups<Sum<T>, 0>::Fill(&table);
   table.add = Add<Sum<T>>;
   table.pack = Pack<T>;

@@ -41,6 +41,8 @@ constexpr int64_t kSharedRowBytes = 3 << 17;
 constexpr int64_t kFirstCacheBytes = 3 << 14;
 // Filters of this size stay there, beside what they multiply.
 constexpr int64_t kFirstCacheFilterBytes = kFirstCacheBytes / 2;
+// Of a filter with more rows, each pixel is read so often that a copy pays.
+constexpr int64_t kMostRowsInPlace = 5;
 // Of a row that is read in place and has padding, each tap may be a run of its
 // own in twice as many phases.
 constexpr int64_t kMostTapsInPlace = 32;
@@ -178,6 +180,7 @@ struct Pass {
            x_channels == 1 && form.log_groups > 0 &&
            g.groups % form.groups_per_block() == 0 &&
            (!backward || width.stride == 1) &&
+           g.dim[0].filter * g.dim[1].filter <= kMostRowsInPlace &&
            width.filter <= kMostTapsInPlace && g.filter_taps() <= kListSize &&
            g.filter_size() * static_cast<int64_t>(sizeof(S)) <=
                kFirstCacheFilterBytes &&
