@@ -40,23 +40,23 @@ constexpr int64_t kMostBandRows = 4;
 // Of units with so few vectors of w, calling the kernel for each costs much.
 constexpr int64_t kShortTile = 32;
 
-template <typename T>
+template <typename T, bool kPairs>
 struct Tensors {
-  const T* x;
+  const typename Pass<T, kPairs>::X* x;
   const T* filter;
   const Epilogue<T>& epilogue;
   T* sums;
 };
 
-template <typename T>
-struct Correlation : Pass<T> {
+template <typename T, bool kPairs>
+struct Correlation : Pass<T, kPairs> {
   // With two vectors, each x that is loaded is used twice.
   Correlation(const ConvGeometry& geometry, bool backward)
-      : Pass<T>(geometry, backward, /*best_vectors=*/2,
-                /*in_place_vectors=*/1.5, /*in_place_positions=*/4) {}
+      : Pass<T, kPairs>(geometry, backward, /*best_vectors=*/2,
+                        /*in_place_vectors=*/1.5, /*in_place_positions=*/4) {}
 
   void Divide(int num_threads);
-  Result Run(const Tensors<T>& tensors, TaskRunner* runner);
+  Result Run(const Tensors<T, kPairs>& tensors, TaskRunner* runner);
 
   int64_t phases;  // At once.
   int64_t rows_per_task;
@@ -68,6 +68,8 @@ struct Correlation : Pass<T> {
   // Their filters must stay in the first level's cache. That takes few calls,
   // and stores neighbouring cache lines of sums one after the other.
   bool units_together;
+  // How many units' sums of a row are in scratch at once.
+  int64_t scratch_units;
 
  private:
   // What a row's tiles cost if they have at most so many vectors.
@@ -82,8 +84,8 @@ struct Correlation : Pass<T> {
   }
 };
 
-template <typename T>
-int64_t Correlation<T>::TilesCost(int64_t most_vectors) const {
+template <typename T, bool kPairs>
+int64_t Correlation<T, kPairs>::TilesCost(int64_t most_vectors) const {
   const int64_t vector_bytes = this->form.lanes * sizeof(Sum<T>);
   const int64_t filter_bytes = this->unit_size() * sizeof(Sum<T>);
   // Longer rows' tiles are of the largest size mostly.
@@ -91,7 +93,7 @@ int64_t Correlation<T>::TilesCost(int64_t most_vectors) const {
   int64_t cost = 0;
   const Pieces parts(this->part_vectors, most_vectors);
   parts.ForEach([&](int64_t, int64_t vectors) {
-    const Pieces tiles(row, this->kernels.max_rows[vectors - 1]);
+    const Pieces tiles(row, this->MaxRows(vectors));
     tiles.ForEach([&](int64_t, int64_t rows) {
       const int64_t cached =
           filter_bytes > kFirstCacheBytes ? vectors * vector_bytes : 0;
@@ -102,8 +104,8 @@ int64_t Correlation<T>::TilesCost(int64_t most_vectors) const {
   return cost;
 }
 
-template <typename T>
-void Correlation<T>::Divide(int num_threads) {
+template <typename T, bool kPairs>
+void Correlation<T, kPairs>::Divide(int num_threads) {
   const int64_t position_bytes = this->part_size() * sizeof(Sum<T>);
   // Sums of one chunk wait in scratch for those of the next.
   const bool waiting = this->chunks.count() > 1;
@@ -165,6 +167,11 @@ void Correlation<T>::Divide(int num_threads) {
   units_together =
       (short_tiles || (this->in_place && this->g.filter_taps() == 1)) &&
       this->units_per_set * filter_bytes <= kFirstCacheFilterBytes;
+  scratch_units = 1;
+  if (kPairs && !waiting) {
+    scratch_units = std::min(this->units_per_set,
+                             kSumBytes / (this->width * position_bytes));
+  }
   this->SetPrefetch();
   const int64_t tasks = CeilDiv(most_tasks, this->sets());
   rows_per_task = CeilDiv(this->rows, std::min(this->rows, tasks));
@@ -175,14 +182,14 @@ void Correlation<T>::Divide(int num_threads) {
 }
 
 // Computes some rows of the sums of a set of units.
-template <typename T>
+template <typename T, bool kPairs>
 class CorrelationTask {
  public:
   using S = Sum<T>;
 
-  CorrelationTask(const Correlation<T>& pass, const Tensors<T>& tensors,
-                  int64_t set, int64_t first_row, int64_t content,
-                  Scratch* scratch)
+  CorrelationTask(const Correlation<T, kPairs>& pass,
+                  const Tensors<T, kPairs>& tensors, int64_t set,
+                  int64_t first_row, int64_t content, Scratch* scratch)
       : pass_(pass),
         form_(pass.form),
         tensors_(tensors),
@@ -196,8 +203,8 @@ class CorrelationTask {
         products_(scratch->Take<Product<S>>(pass.band_rows * most_products_)),
         num_products_(scratch->Take<int64_t>(pass.band_rows)),
         sums_(scratch->Take<S>(
-            (pass.chunks.count() > 1 ? rows_ : pass.band_rows) * pass.width *
-            pass.part_size())),
+            (pass.chunks.count() > 1 ? rows_ : pass.band_rows) *
+            pass.scratch_units * pass.width * pass.part_size())),
         unit_(scratch->Take<Unit>(units_)),
         pieces_(pass.form.Vectors(pass.GetUnit(set, 0).channels),
                 pass.tile_vectors) {
@@ -227,6 +234,10 @@ class CorrelationTask {
                                    unit_[0].block) *
                                       pass.parts)
                : 0;
+  }
+
+  ~CorrelationTask() {
+    if (kPairs) pass_.pair_kernels->release();
   }
 
   void Run() {
@@ -259,20 +270,29 @@ class CorrelationTask {
   // Copies one value a channel to scratch, if there are any.
   const S* PackChannels(const T* values, Scratch* scratch) const;
   void PackFilter();
+  // Copies the pairs that pixels make which are neighbours in the filter.
+  void PackPairs(const Mapping& mapping, const BFloat16* filter, float* w);
+  void PackPairs(const Mapping&, const void*, void*) {}
   void SumRows(int64_t row, int64_t count);
-  // Copies the sums of `count` positions of the i-th unit to the tensor.
-  void StoreSums(int64_t i, const Unit& unit, int64_t count, const Steps& steps,
-                 const S* sums, T* out) const;
+  void MultiplyPairs(const Tile<float>& tile, int64_t vectors, int64_t rows) {
+    pass_.pair_kernels->multiply[vectors - 1](tile, rows, &tiles_);
+  }
+  static void MultiplyPairs(const Tile<double>&, int64_t, int64_t) {}
+  static void MultiplyPairs(const Tile<uint32_t>&, int64_t, int64_t) {}
+  // Copies the sums of `count` positions to the tensor: those of `units` units,
+  // of which `unit` is the first, and the i-th.
+  void StoreSums(int64_t i, const Unit& unit, int64_t units, int64_t count,
+                 const Steps& steps, const S* sums, T* out) const;
 
-  const Correlation<T>& pass_;
+  const Correlation<T, kPairs>& pass_;
   const Form& form_;
-  const Tensors<T>& tensors_;
+  const Tensors<T, kPairs>& tensors_;
   const int64_t set_;
   const int64_t units_;
   const int64_t first_row_;
   const int64_t rows_;
   S* const w_;
-  XRows<T> x_;
+  XRows<T, kPairs> x_;
   const int64_t most_products_;  // Of a row.
   Product<S>* const products_;   // Of a band's rows.
   int64_t* const num_products_;
@@ -287,6 +307,7 @@ class CorrelationTask {
   int64_t
       direct_units_;  // The first ones, whose sums go to the tensor at once.
 
+  int64_t tiles_ = 0;  // How the processor's are set up.
   int64_t first_phase_;
   int64_t end_phase_;
   int64_t begin_;  // The first position.
@@ -295,9 +316,9 @@ class CorrelationTask {
   bool final_;       // Whether there is none behind.
 };
 
-template <typename T>
-const Sum<T>* CorrelationTask<T>::PackChannels(const T* values,
-                                               Scratch* scratch) const {
+template <typename T, bool kPairs>
+const Sum<T>* CorrelationTask<T, kPairs>::PackChannels(const T* values,
+                                                       Scratch* scratch) const {
   if (values == nullptr) return nullptr;
   const int64_t size = pass_.part_size();
   S* result = scratch->Take<S>(units_ * size);
@@ -313,37 +334,62 @@ const Sum<T>* CorrelationTask<T>::PackChannels(const T* values,
 }
 
 // In scratch, the filter is [units][rows][taps][channels of x][part].
-template <typename T>
-void CorrelationTask<T>::PackFilter() {
+template <typename T, bool kPairs>
+void CorrelationTask<T, kPairs>::PackFilter() {
   const ConvGeometry& g = pass_.g;
   const int64_t channels = std::min(chunk_.channels, pass_.x_channels);
   const int64_t tap_size = chunk_.channels * pass_.part_size();
-  // A "pixel" is a channel of x.
-  const Steps steps = {0, pass_.backward ? 1 : g.output_channels,
-                       g.output_channels_per_group(),
-                       pass_.backward ? g.output_channels : 1};
+  // A "pixel" is a channel of x, which is its last dimension backwards.
+  const int64_t together = pass_.backward ? pass_.kTogether : 1;
+  const int64_t out_channels = g.output_channels / together;
+  const Steps steps = {0, pass_.backward ? 1 : out_channels,
+                       g.output_channels_per_group() / together,
+                       pass_.backward ? out_channels : 1};
   if (!filled_) std::memset(w_, 0, units_ * pass_.unit_size() * sizeof(S));
   const Unit unit = pass_.GetUnit(set_, 0);
   const Mapping mapping =
       form_.Map(steps, unit.block, units_, channels, unit.channels,
                 pass_.part_size(), pass_.unit_size());
-  const T* filter =
-      tensors_.filter + unit.block * form_.groups_per_block() * steps.group +
-      chunk_.first_channel * steps.pixel + unit.first_channel * steps.channel;
+  const int64_t first_channel =
+      chunk_.first_channel * pass_.kTogether / together;
+  const int64_t offset = unit.block * form_.groups_per_block() * steps.group +
+                         first_channel * steps.pixel +
+                         unit.first_channel * steps.channel;
   for (int64_t r = 0; r < chunk_.rows; ++r) {
     for (int64_t t = 0; t < chunk_.taps; ++t) {
       const int64_t tap = (chunk_.first_row + r) * pass_.plan.num_taps +
                           pass_.plan.taps[chunk_.first_tap + t];
-      pass_.kernels.pack(
-          mapping,
-          filter + tap * g.input_channels_per_group() * g.output_channels,
-          w_ + (r * chunk_.taps + t) * tap_size);
+      const int64_t from =
+          tap * g.input_channels_per_group() * out_channels + offset;
+      S* const w = w_ + (r * chunk_.taps + t) * tap_size;
+      if (kPairs && !pass_.backward) {
+        PackPairs(mapping, tensors_.filter + from, w);
+      } else {
+        const auto filter =
+            reinterpret_cast<const typename Pass<T, kPairs>::X*>(
+                tensors_.filter);
+        pass_.x_kernels.pack(mapping, filter + from, w);
+      }
     }
   }
 }
 
-template <typename T>
-void CorrelationTask<T>::SumRows(int64_t row, int64_t num_rows) {
+template <typename T, bool kPairs>
+void CorrelationTask<T, kPairs>::PackPairs(const Mapping& mapping,
+                                           const BFloat16* filter, float* w) {
+  const PairKernels& kernels = *pass_.pair_kernels;
+  for (int64_t g = 0; g < mapping.groups; ++g) {
+    const BFloat16* first = filter + g * mapping.group_step;
+    for (int64_t n = 0; n < mapping.pixels; ++n) {
+      kernels.pair(mapping.channels, first, first + mapping.pixel_step,
+                   w + g * mapping.scratch_block + n * mapping.scratch_pixel);
+      first += 2 * mapping.pixel_step;
+    }
+  }
+}
+
+template <typename T, bool kPairs>
+void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
   x_.Load(first_row_ + row, num_rows);
   int64_t vectors_done = 0;
   const int64_t row_vectors =
@@ -365,7 +411,6 @@ void CorrelationTask<T>::SumRows(int64_t row, int64_t num_rows) {
   tile.accumulate = accumulate_;
   tile.x_unit = x_.unit_step();
   tile.w_unit = pass_.unit_size();
-  tile.sum_unit = form_.groups_per_block() * pass_.out_steps.group;
   for (int64_t p = first_phase_; p < end_phase_; ++p) {
     const Phase& phase = pass_.plan.phases[p];
     const int64_t count = std::min(pass_.width, phase.count - begin_);
@@ -392,11 +437,10 @@ void CorrelationTask<T>::SumRows(int64_t row, int64_t num_rows) {
         pieces_.count == 1 && pieces_.larger == 0 && pass_.x_channels == 1 &&
         tile.x_row == tile.x_depth && multiply_neighbours[0] != nullptr;
     // Tiles of the larger pieces of vectors, and of the others.
-    const auto max_rows = [&](int64_t vectors) {
+    const auto max_rows = [&](int64_t vectors) -> int64_t {
       if (neighbours) return pass_.kernels.max_neighbour_rows;
       const int64_t most = kMaxVectors;
-      return pass_.kernels
-          .max_rows[std::max<int64_t>(1, std::min(vectors, most)) - 1];
+      return pass_.MaxRows(std::max<int64_t>(1, std::min(vectors, most)));
     };
     const Pieces larger(count, max_rows(pieces_.count + 1));
     const Pieces others(count, max_rows(pieces_.count));
@@ -407,19 +451,22 @@ void CorrelationTask<T>::SumRows(int64_t row, int64_t num_rows) {
       T* const out = first_out + unit.offset;
       const bool direct = i < direct_units_;
       S* sums = sums_;
-      int64_t sums_row_step = pass_.width * pass_.part_size();
+      int64_t sums_row_step =
+          pass_.scratch_units * pass_.width * pass_.part_size();
       int64_t channel_step = form_.groups_per_block();
       tile.sum_row = pass_.part_size();
       tile.group_step = 0;
       tile.epilogue = direct && finish_ ? &epilogue_ : nullptr;
-      tile.units = 1;
+      tile.units = std::min(pass_.scratch_units, units_ - i);
+      tile.sum_unit = pass_.width * tile.sum_row;
       if (direct) {
         sums = reinterpret_cast<S*>(out);
         sums_row_step = out_row_step;
         channel_step = 1;
         tile.sum_row = steps.pixel;
         if (form_.groups_per_block() > 1) tile.group_step = steps.group;
-        if (pass_.units_together) tile.units = direct_units_ - i;
+        tile.units = pass_.units_together ? direct_units_ - i : 1;
+        tile.sum_unit = form_.groups_per_block() * pass_.out_steps.group;
       } else if (pass_.chunks.count() > 1) {
         sums += row * sums_row_step;
       }
@@ -443,7 +490,11 @@ void CorrelationTask<T>::SumRows(int64_t row, int64_t num_rows) {
           tile.num_products = num_products_[y];
           vectors_done += num_v * num_j * tile.units;
           x_.FetchUntil(vectors_done, row_vectors);
-          multiply(tile);
+          if (kPairs) {
+            MultiplyPairs(tile, num_v, num_j);
+          } else {
+            multiply(tile);
+          }
         }
       };
       pieces_.ForEach([&](int64_t v, int64_t num_v) {
@@ -452,28 +503,36 @@ void CorrelationTask<T>::SumRows(int64_t row, int64_t num_rows) {
             [&](int64_t j, int64_t num_j) { sum_tile(v, num_v, j, num_j); });
       });
       for (int64_t y = 0; y < num_rows && !direct && final_; ++y) {
-        StoreSums(i, unit, count, steps, sums + y * sums_row_step,
+        StoreSums(i, unit, tile.units, count, steps, sums + y * sums_row_step,
                   out + y * out_row_step);
       }
     }
   }
 }
 
-template <typename T>
-void CorrelationTask<T>::StoreSums(int64_t i, const Unit& unit, int64_t count,
-                                   const Steps& steps, const S* sums,
-                                   T* out) const {
-  ScratchEpilogue<S> epilogue = epilogue_;
-  const int64_t offset = i * pass_.part_size();
-  if (epilogue.scale != nullptr) epilogue.scale += offset;
-  if (epilogue.bias != nullptr) epilogue.bias += offset;
-  pass_.kernels.unpack(form_.Map(steps, unit.block, 1, count, unit.channels,
-                                 pass_.part_size(), 0),
-                       sums, epilogue, out);
+template <typename T, bool kPairs>
+void CorrelationTask<T, kPairs>::StoreSums(int64_t i, const Unit& unit,
+                                           int64_t units, int64_t count,
+                                           const Steps& steps, const S* sums,
+                                           T* out) const {
+  const int64_t unit_sums = pass_.width * pass_.part_size();
+  // An epilogue is of one unit.
+  const int64_t together = finish_ ? 1 : units;
+  for (int64_t u = 0; u < units; u += together) {
+    ScratchEpilogue<S> epilogue = epilogue_;
+    const int64_t offset = (i + u) * pass_.part_size();
+    if (epilogue.scale != nullptr) epilogue.scale += offset;
+    if (epilogue.bias != nullptr) epilogue.bias += offset;
+    pass_.kernels.unpack(form_.Map(steps, unit.block + u, together, count,
+                                   unit.channels, pass_.part_size(), unit_sums),
+                         sums + u * unit_sums, epilogue,
+                         out + u * form_.groups_per_block() * steps.group);
+  }
 }
 
-template <typename T>
-Result Correlation<T>::Run(const Tensors<T>& tensors, TaskRunner* runner) {
+template <typename T, bool kPairs>
+Result Correlation<T, kPairs>::Run(const Tensors<T, kPairs>& tensors,
+                                   TaskRunner* runner) {
   if (!this->DivideFilter()) return Result::kOutOfMemory;
   Divide(runner->num_threads());
   // Tasks of the same set follow each other, as those of a thread find the
@@ -481,13 +540,49 @@ Result Correlation<T>::Run(const Tensors<T>& tensors, TaskRunner* runner) {
   const int64_t set_tasks = CeilDiv(this->rows, rows_per_task);
   const int64_t tasks = this->sets() * set_tasks;
   const int64_t content = Scratch::NewContents(this->sets());
-  return RunTasks(
-      tasks, this->TaskCycles(tasks), runner, [&](int64_t i, Scratch* scratch) {
-        const int64_t set = i / set_tasks;
-        CorrelationTask<T>(*this, tensors, set, i % set_tasks * rows_per_task,
-                           content + set, scratch)
-            .Run();
-      });
+  return RunTasks(tasks, this->TaskCycles(tasks), runner,
+                  [&](int64_t i, Scratch* scratch) {
+                    const int64_t set = i / set_tasks;
+                    CorrelationTask<T, kPairs>(*this, tensors, set,
+                                               i % set_tasks * rows_per_task,
+                                               content + set, scratch)
+                        .Run();
+                  });
+}
+
+// With fewer, tiles are no faster.
+constexpr int64_t kFewestPairs = 5;
+
+template <typename T>
+constexpr bool InPairs(const ConvGeometry&, bool, const T*, const T*) {
+  return false;
+}
+bool InPairs(const ConvGeometry& g, bool backward, const BFloat16* x,
+             const BFloat16* filter) {
+  const int64_t channels =
+      backward ? g.output_channels_per_group() : g.input_channels_per_group();
+  const auto is_float = [](const void* p) {
+    return reinterpret_cast<uintptr_t>(p) % alignof(float) == 0;
+  };
+  return GetPairKernels() != nullptr && g.layout == Layout::kChannelsLast &&
+         channels % 2 == 0 && channels >= 2 * kFewestPairs && is_float(x) &&
+         is_float(filter);
+}
+
+template <typename T>
+Result Correlate(const ConvGeometry& geometry, bool backward, const T* x,
+                 const T* filter, const Epilogue<T>& epilogue, T* sums,
+                 TaskRunner* runner) {
+  // Only bfloat16 has pairs.
+  constexpr bool kPairs = std::is_same<T, BFloat16>::value;
+  if (kPairs && InPairs(geometry, backward, x, filter)) {
+    return Correlation<T, kPairs>(geometry, backward)
+        .Run({reinterpret_cast<const typename Pass<T, kPairs>::X*>(x), filter,
+              epilogue, sums},
+             runner);
+  }
+  return Correlation<T, false>(geometry, backward)
+      .Run({x, filter, epilogue, sums}, runner);
 }
 
 }  // namespace
@@ -504,8 +599,8 @@ Result Forward(const ConvGeometry& geometry, const T* input, const T* filter,
       dim.filter = 1;
     }
   }
-  return Correlation<T>(g, /*backward=*/false)
-      .Run({input, filter, epilogue, output}, runner);
+  return Correlate(g, /*backward=*/false, input, filter, epilogue, output,
+                   runner);
 }
 
 template <typename T>
@@ -517,8 +612,8 @@ Result InputGradient(const ConvGeometry& geometry, const T* filter,
     std::memset(input_backprop, 0, geometry.input_size() * sizeof(T));
     return Result::kOk;
   }
-  return Correlation<T>(WithFullTiles(geometry), /*backward=*/true)
-      .Run({output_backprop, filter, {}, input_backprop}, runner);
+  return Correlate(WithFullTiles(geometry), /*backward=*/true, output_backprop,
+                   filter, Epilogue<T>(), input_backprop, runner);
 }
 
 #define INSTANTIATE(T)                                                      \

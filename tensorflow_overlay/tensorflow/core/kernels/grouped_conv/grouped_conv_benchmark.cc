@@ -13,9 +13,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-// Times the passes of grouped convolutions, float, for problem strings given as
+// Times the passes of grouped convolutions, for problem strings given as
 // arguments (see problem_string.h) or a few layers of known networks:
-//   grouped_conv_benchmark [--threads=N] [--seconds=S] [--fused] [problem...]
+//   grouped_conv_benchmark [--threads=N] [--seconds=S] [--fused]
+//       [--dtype=float32|bfloat16|float16] [problem...]
 // Prints GFLOP/s of the fastest and of the median run. With --fused, forward
 // has a bias and ReLU.
 
@@ -50,6 +51,28 @@ const char* const kLayers[] = {
     "g16mb6ic256oc256id4ih28kd3kh3pd1ph1",      //
 };
 
+// Random numbers in [-1, 1), of few bits.
+template <typename T>
+T Random();
+template <>
+float Random<float>() {
+  return std::rand() % 256 / 128.0f - 1;
+}
+template <>
+BFloat16 Random<BFloat16>() {
+  const float value = Random<float>();
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof(bits));
+  return {static_cast<uint16_t>(bits >> 16)};
+}
+template <>
+Half Random<Half>() {
+  // A sign, an exponent of 2^-1 to 2^-8 and the fraction.
+  const int exponent = 7 + std::rand() % 8;
+  return {static_cast<uint16_t>((std::rand() & 0x83f0) | exponent << 10)};
+}
+
+template <typename T>
 void Time(const char* text, double seconds, bool fused, TaskRunner* runner) {
   ConvProblem problem;
   ConvGeometry g;
@@ -59,18 +82,18 @@ void Time(const char* text, double seconds, bool fused, TaskRunner* runner) {
     return;
   }
   // Tensors start a cache line, as TensorFlow's do.
-  std::vector<std::vector<float>> memory;
+  std::vector<std::vector<T>> memory;
   const auto random = [&memory](int64_t size) {
-    memory.emplace_back(size + 16);
-    for (float& value : memory.back()) value = std::rand() % 256 / 128.0f - 1;
+    memory.emplace_back(size + 64 / sizeof(T));
+    for (T& value : memory.back()) value = Random<T>();
     const auto address = reinterpret_cast<uintptr_t>(memory.back().data());
-    return memory.back().data() + -address % 64 / sizeof(float);
+    return memory.back().data() + -address % 64 / sizeof(T);
   };
-  float* const input = random(g.input_size());
-  float* const filter = random(g.filter_size());
-  float* const output = random(g.output_size());
-  Epilogue<float> epilogue;
-  float* bias_backprop = nullptr;
+  T* const input = random(g.input_size());
+  T* const filter = random(g.filter_size());
+  T* const output = random(g.output_size());
+  Epilogue<T> epilogue;
+  T* bias_backprop = nullptr;
   if (fused) {
     epilogue.bias = random(g.output_channels);
     epilogue.activation = Activation::kRelu;
@@ -80,10 +103,10 @@ void Time(const char* text, double seconds, bool fused, TaskRunner* runner) {
       2.0 * g.output_size() * g.filter_taps() * g.input_channels_per_group();
   std::printf("%-42s", text);
   const std::function<void()> passes[] = {
-      [&] { Forward<float>(g, input, filter, epilogue, output, runner); },
-      [&] { InputGradient<float>(g, filter, output, input, runner); },
+      [&] { Forward<T>(g, input, filter, epilogue, output, runner); },
+      [&] { InputGradient<T>(g, filter, output, input, runner); },
       [&] {
-        FilterGradient<float>(g, input, output, filter, bias_backprop, runner);
+        FilterGradient<T>(g, input, output, filter, bias_backprop, runner);
       }};
   for (const auto& pass : passes) {
     std::vector<double> times;
@@ -112,6 +135,7 @@ int main(int argc, char** argv) {
   int threads = 1;
   double seconds = 0.3;
   bool fused = false;
+  auto time = grouped_conv::Time<float>;
   std::vector<const char*> problems;
   for (int i = 1; i < argc; ++i) {
     if (std::strncmp(argv[i], "--threads=", 10) == 0) {
@@ -120,6 +144,12 @@ int main(int argc, char** argv) {
       seconds = std::atof(argv[i] + 10);
     } else if (std::strcmp(argv[i], "--fused") == 0) {
       fused = true;
+    } else if (std::strcmp(argv[i], "--dtype=float32") == 0) {
+      time = grouped_conv::Time<float>;
+    } else if (std::strcmp(argv[i], "--dtype=bfloat16") == 0) {
+      time = grouped_conv::Time<grouped_conv::BFloat16>;
+    } else if (std::strcmp(argv[i], "--dtype=float16") == 0) {
+      time = grouped_conv::Time<grouped_conv::Half>;
     } else {
       problems.push_back(argv[i]);
     }
@@ -132,6 +162,6 @@ int main(int argc, char** argv) {
               "forward", "input gradient", "filter gradient");
   grouped_conv::ThreadRunner runner(threads);
   for (const char* problem : problems) {
-    grouped_conv::Time(problem, seconds, fused, &runner);
+    time(problem, seconds, fused, &runner);
   }
 }

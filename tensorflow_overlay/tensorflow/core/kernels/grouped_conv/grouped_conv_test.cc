@@ -452,7 +452,7 @@ template <typename F>
 void ForEachInstructionSet(const F& test) {
   const char* const chosen = std::getenv("TF_GROUPED_CONV_ISA");
   const std::string restore = chosen == nullptr ? "" : chosen;
-  for (const char* isa : {"generic", "avx2", "avx512"}) {
+  for (const char* isa : {"generic", "avx2", "avx512", "amx"}) {
     setenv("TF_GROUPED_CONV_ISA", isa, 1);
     test();
   }
@@ -511,6 +511,14 @@ TEST(GroupedConvTest, ChosenProblems) {
         "g32mb2ic32oc32ih11kh7sh2ph3", "g32ic32oc32ih12kh7dh2ph6",
         "g16mb2ic16oc16id4ih6kd3kh3pd1ph1", "g19mb2ic19oc38ih7kh7ph3",
         "g8mb3ic8oc16ih5iw31kh6kw5ph2pw2", "g16ic16oc16ih3iw9kh90ph45",
+        // Pairs of channels: of one, two and several vectors, so that one or
+        // several units are summed at once; with and without a rest of a row's
+        // depth; in chunks; of single positions; dilated, strided; 1x1.
+        "g7mb2ic112oc112ih5kh3ph1", "g3mb2ic36oc78ih6kh3ph1",
+        "g2ic128oc144ih4kh3ph1", "g5mb2ic60oc50ih7iw17kh2kw3ph1pw1",
+        "g2ic48oc80ih9kh3dh2ph2", "g3ic48oc36ih11kh3sh2ph1", "g4mb2ic48oc56ih6",
+        "g2ic64oc64ih1iw70kh1kw33pw16", "g2ic44oc20id3ih4kd2kh2_same",
+        "ic1400oc40ih3kh3ph1", "g2mb2ic24oc24ih20iw1kh3kw1ph1pw0",
         // Of which no tap finds a pixel.
         "g16ic16oc16ih1iw1kh1kw1sw2pw1qw30", "g16ic16oc16ih4iw0kh1kw1pw8",
         // Many taps, dilated or not.

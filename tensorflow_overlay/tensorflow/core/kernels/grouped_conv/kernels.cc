@@ -22,6 +22,10 @@ namespace grouped_conv {
 
 // One of each kernels_*.cc.
 #ifdef __x86_64__
+namespace amx {
+// Null if the compiler, the processor or the kernel has none.
+const PairKernels* GetPairKernels();
+}  // namespace amx
 namespace avx512 {
 AllKernels MakeKernels();
 }
@@ -41,15 +45,28 @@ struct Isa {
   AllKernels kernels;
 };
 
+#ifdef __x86_64__
+bool HasAvx512() {
+  return __builtin_cpu_supports("avx512f") &&
+         __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
+}
+
+// AVX-512, with tiles for what they are faster for.
+AllKernels MakeAmxKernels() {
+  AllKernels kernels = avx512::MakeKernels();
+  kernels.of_pairs = amx::GetPairKernels();
+  return kernels;
+}
+#endif
+
 const Isa& ChooseIsa() {
   // The best first.
   static const Isa isas[] = {
 #ifdef __x86_64__
-      {"avx512",
-       __builtin_cpu_supports("avx512f") &&
-           __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl"),
-       avx512::MakeKernels()},
+      {"amx", HasAvx512() && amx::GetPairKernels() != nullptr,
+       MakeAmxKernels()},
+      {"avx512", HasAvx512(), avx512::MakeKernels()},
       {"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"),
        avx2::MakeKernels()},
 #endif
@@ -70,6 +87,8 @@ const Isa& ChooseIsa() {
 const AllKernels& ChooseKernels() { return ChooseIsa().kernels; }
 
 }  // namespace
+
+const PairKernels* GetPairKernels() { return ChooseKernels().of_pairs; }
 
 const char* InstructionSet() { return ChooseIsa().name; }
 

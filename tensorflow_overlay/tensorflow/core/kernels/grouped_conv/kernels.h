@@ -174,6 +174,20 @@ struct Kernels {
                  const ScratchEpilogue<Sum<T>>& epilogue, T* tensor);
 };
 
+// Kernels that multiply pairs of bfloat16, of which each takes a float's place:
+// x and w are two neighbouring channels each, the first in the lower half.
+struct PairKernels {
+  // As Kernels<float>::multiply for vectors of one group, with at most
+  // kMaxRows. `tiles` says how the processor's tiles are set up, at first 0.
+  void (*multiply[kMaxVectors])(const Tile<float>& tile, int64_t rows,
+                                int64_t* tiles);
+  // After which other code may use the tiles.
+  void (*release)();
+  // pairs[i] = {first[i], second[i]}.
+  void (*pair)(int64_t count, const BFloat16* first, const BFloat16* second,
+               float* pairs);
+};
+
 // What each instruction set has.
 struct AllKernels {
   Kernels<float> of_float;
@@ -181,6 +195,7 @@ struct AllKernels {
   Kernels<Half> of_half;
   Kernels<BFloat16> of_bfloat16;
   Kernels<int32_t> of_int32;
+  const PairKernels* of_pairs;  // Null if it has none.
 };
 
 // The kernels for this machine's best instruction set, or for that which the
@@ -188,6 +203,7 @@ struct AllKernels {
 // has it.
 template <typename T>
 const Kernels<T>& GetKernels();
+const PairKernels* GetPairKernels();
 // Its name.
 const char* InstructionSet();
 

@@ -1383,8 +1383,8 @@ Kernels<T> MakeTable() {
 }  // namespace
 
 AllKernels MakeKernels() {
-  return {MakeTable<float>(), MakeTable<double>(), MakeTable<Half>(),
-          MakeTable<BFloat16>(), MakeTable<int32_t>()};
+  return {MakeTable<float>(),    MakeTable<double>(),  MakeTable<Half>(),
+          MakeTable<BFloat16>(), MakeTable<int32_t>(), nullptr};
 }
 
 }  // namespace GROUPED_CONV_ISA

@@ -59,9 +59,14 @@ struct Unit {
   int64_t offset;  // Of its first element in a pixel of out.
 };
 
-template <typename T>
+// With kPairs, x and w have pairs of channels of bfloat16, of which each takes
+// a float's place (see PairKernels); vectors are of one group.
+template <typename T, bool kPairs = false>
 struct Pass {
   using S = Sum<T>;
+  // What x is made of in the tensor, of which so many are one of those.
+  using X = typename std::conditional<kPairs, float, T>::type;
+  static constexpr int kTogether = kPairs ? 2 : 1;
 
   // `backward` is InputGradient. `best_vectors` is Form's. To read x in place,
   // `in_place_vectors` times as many vectors may be needed. Rows that are read
@@ -73,12 +78,15 @@ struct Pass {
         backward(backward),
         in_place_positions(in_place_positions),
         kernels(GetKernels<T>()),
-        x_channels(backward ? g.output_channels_per_group()
-                            : g.input_channels_per_group()),
+        x_kernels(GetKernels<X>()),
+        pair_kernels(GetPairKernels()),
+        x_channels((backward ? g.output_channels_per_group()
+                             : g.input_channels_per_group()) /
+                   kTogether),
         out_channels(backward ? g.input_channels_per_group()
                               : g.output_channels_per_group()),
         form(kernels.lanes, sizeof(S), g.groups, x_channels, out_channels,
-             best_vectors,
+             kPairs ? 0 : kMaxLogGroups, best_vectors,
              g.filter_taps() == 1 && InPlaceByGroup() ? in_place_vectors : 1),
         x_steps(TensorSteps(g, x_channels,
                             backward ? g.output_pixels() : g.input_pixels())),
@@ -167,7 +175,7 @@ struct Pass {
   // taps would read.
   bool InPlaceByGroup() const {
     const Dimension& width = g.dim[2];
-    return std::is_same<T, S>::value && g.layout == Layout::kChannelsLast &&
+    return std::is_same<X, S>::value && g.layout == Layout::kChannelsLast &&
            x_channels > 0 && width.filter == 1 && width.pad_before == 0 &&
            width.pad_after == 0 && (!backward || width.stride == 1);
   }
@@ -223,6 +231,10 @@ struct Pass {
     return row / image_rows * out_steps.batch +
            row % image_rows * OutSize(2) * out_steps.pixel;
   }
+  // How many rows a tile of so many vectors should have at most.
+  int64_t MaxRows(int64_t vectors) const {
+    return kPairs ? kMaxRows : kernels.max_rows[vectors - 1];
+  }
   // What one of `count` tasks costs.
   int64_t TaskCycles(int64_t count) const {
     const double products = static_cast<double>(g.output_size()) *
@@ -234,6 +246,8 @@ struct Pass {
   const bool backward;
   const int64_t in_place_positions;
   const Kernels<T>& kernels;
+  const Kernels<X>& x_kernels;  // That copy x.
+  const PairKernels* const pair_kernels;
   const int64_t x_channels;
   const int64_t out_channels;
   const Form form;
@@ -271,13 +285,14 @@ Result RunTasks(int64_t count, int64_t cycles, TaskRunner* runner,
 }
 
 // The rows of x that a set's units need, in scratch or where they lie.
-template <typename T>
+template <typename T, bool kPairs = false>
 class XRows {
  public:
   using S = Sum<T>;
+  using X = typename Pass<T, kPairs>::X;
 
   // Loads what at most `most` rows of out need at once.
-  XRows(const Pass<T>& pass, const T* tensor, int64_t set, int64_t most,
+  XRows(const Pass<T, kPairs>& pass, const X* tensor, int64_t set, int64_t most,
         Scratch* scratch)
       : pass_(pass),
         tensor_(tensor),
@@ -364,7 +379,7 @@ class XRows {
     const int64_t elements = pass_.XSize(2) * pass_.x_steps.pixel;
     if (pass_.prefetch && last_ >= 0) {
       next_.Start(tensor_ + (last_ + 1) * elements,
-                  next * elements * sizeof(T));
+                  next * elements * sizeof(X));
     } else {
       next_.Start(nullptr, 0);
     }
@@ -391,7 +406,7 @@ class XRows {
 
  private:
   // Where the chunk's channels of the first unit start.
-  const T* TensorPixel(int64_t row, int64_t pixel) const {
+  const X* TensorPixel(int64_t row, int64_t pixel) const {
     const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
     const Steps& steps = pass_.x_steps;
     return tensor_ + row / image_rows * steps.batch +
@@ -403,15 +418,15 @@ class XRows {
   void Copy(int64_t row, int64_t slot) {
     if (pixels_ <= 0) return;
     // Units that share a set are neighbouring blocks.
-    pass_.kernels.pack(
+    pass_.x_kernels.pack(
         pass_.form.Map(pass_.x_steps, first_block_, units_, pixels_,
                        chunk_.channels, pixel_step_, row_size_),
         TensorPixel(row, first_),
         Slot(slot) + (first_ - span_.first) * pixel_step_);
   }
 
-  const Pass<T>& pass_;
-  const T* const tensor_;
+  const Pass<T, kPairs>& pass_;
+  const X* const tensor_;
   const int64_t first_block_;
   const int64_t units_;
   const bool in_place_;

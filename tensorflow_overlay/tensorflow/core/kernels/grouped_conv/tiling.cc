@@ -61,11 +61,11 @@ ConvGeometry WithFullTiles(const ConvGeometry& geometry) {
 }
 
 Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
-           int64_t x_channels, int64_t vector_channels, int64_t best_vectors,
-           double several_groups_cost)
+           int64_t x_channels, int64_t vector_channels, int most_log_groups,
+           int64_t best_vectors, double several_groups_cost)
     : lanes(lanes), groups(groups), log_groups(0), channels_per_vector(lanes) {
   double fewest = -1;
-  for (int log = 0; lanes >> log > 0; ++log) {
+  for (int log = 0; log <= most_log_groups && lanes >> log > 0; ++log) {
     const int64_t together = lanes >> log;
     // Whether vectors can copy so many channels.
     const auto fits = [&](int64_t channels) {

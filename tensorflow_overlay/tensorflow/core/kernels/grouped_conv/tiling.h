@@ -82,11 +82,12 @@ ConvGeometry WithFullTiles(const ConvGeometry& geometry);
 // groups_per_block + g is channel c of group g. x has one value for each of a
 // block's groups.
 struct Form {
-  // Chooses how many groups fill the most lanes or, of those, how many need
-  // `best_vectors` for a block. `scalar_bytes` is the size of a lane. Vectors
-  // of more than one group count `several_groups_cost` times.
+  // Chooses how many groups, with a logarithm of most_log_groups or less, fill
+  // the most lanes or, of those, how many need `best_vectors` for a block.
+  // `scalar_bytes` is the size of a lane. Vectors of more than one group count
+  // `several_groups_cost` times.
   Form(int64_t lanes, int64_t scalar_bytes, int64_t groups, int64_t x_channels,
-       int64_t vector_channels, int64_t best_vectors,
+       int64_t vector_channels, int most_log_groups, int64_t best_vectors,
        double several_groups_cost);
 
   int64_t blocks() const { return CeilDiv(groups, groups_per_block()); }

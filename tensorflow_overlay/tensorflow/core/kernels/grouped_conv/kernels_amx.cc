@@ -1,0 +1,226 @@
+/* Copyright 2026 The TensorFlow Grouped Convolution Authors.
+
+Licensed under the Apache License, Version 2.0 (the "License");
+you may not use this file except in compliance with the License.
+You may obtain a copy of the License at
+
+    http://www.apache.org/licenses/LICENSE-2.0
+
+Unless required by applicable law or agreed to in writing, software
+distributed under the License is distributed on an "AS IS" BASIS,
+WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+See the License for the specific language governing permissions and
+limitations under the License.
+==============================================================================*/
+
+// Kernels for the tiles of Intel's Advanced Matrix Extensions: registers of 16
+// rows of 64 bytes, of which one instruction adds the product of two to a
+// third. It takes subnormal numbers for zero.
+
+#include "tensorflow/core/kernels/grouped_conv/kernels.h"
+
+#if defined(__x86_64__) && defined(__has_include)
+#if __has_include(<amxbf16intrin.h>)
+#define GROUPED_CONV_HAS_AMX
+#endif
+#endif
+
+#ifdef __x86_64__
+#ifdef GROUPED_CONV_HAS_AMX
+
+#pragma GCC target("avx512f,avx512bw,avx512vl,amx-tile,amx-bf16")
+#include <cpuid.h>
+#include <immintrin.h>
+// Of what these headers themselves leave undefined.
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#include <stddef.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace grouped_conv {
+namespace amx {
+namespace {
+
+constexpr int kLanes = 16;
+constexpr int kDepth = 16;  // Pairs that a tile has of each row.
+
+// The registers: sums of the vectors, then x and w, and those of the rest of a
+// depth that is no multiple of kDepth. Intrinsics make names of these numbers.
+#define TILE_X 4
+#define TILE_W 5
+#define TILE_REST_X 6
+#define TILE_REST_W 7
+
+// What LDTILECFG reads.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1;
+  uint8_t start_row = 0;
+  uint8_t reserved[14] = {};
+  uint16_t row_bytes[16] = {};
+  uint8_t rows[16] = {};
+};
+static_assert(sizeof(TileConfig) == 64, "as the processor has it");
+
+// Sets up the tiles for so many rows of sums and the rest of a depth, if they
+// are not. They hold nothing then.
+void Configure(int64_t rows, int64_t rest, int64_t* tiles) {
+  const int64_t now = rows * kDepth + rest;
+  if (*tiles == now) return;
+  *tiles = now;
+  TileConfig config;
+  for (int i = 0; i < kMaxVectors; ++i) {
+    config.rows[i] = rows;
+    config.row_bytes[i] = kLanes * sizeof(float);
+  }
+  // A tile must have something, but is not used if there is no rest.
+  const int64_t rest_columns = rest == 0 ? 1 : rest;
+  config.rows[TILE_X] = config.rows[TILE_REST_X] = rows;
+  config.row_bytes[TILE_X] = kDepth * sizeof(float);
+  config.row_bytes[TILE_REST_X] = rest_columns * sizeof(float);
+  config.rows[TILE_W] = kDepth;
+  config.rows[TILE_REST_W] = rest_columns;
+  config.row_bytes[TILE_W] = config.row_bytes[TILE_REST_W] =
+      kLanes * sizeof(float);
+  // Not the intrinsic, of which GCC 12 does not know how much it reads.
+  asm volatile("ldtilecfg %0" : : "m"(config));
+}
+
+// Calls f(tile, unit, vector) for each of the tiles of sums, with constants. An
+// instruction waits for the last one with the same sums, so that several units
+// are summed together if they have few vectors.
+#define FOR_SUMS(f)                             \
+  do {                                          \
+    f(0, 0, 0);                                 \
+    if (kUnits * kVectorCount > 1) {            \
+      f(1, 1 / kVectorCount, 1 % kVectorCount); \
+    }                                           \
+    if (kUnits * kVectorCount > 2) {            \
+      f(2, 2 / kVectorCount, 2 % kVectorCount); \
+    }                                           \
+    if (kUnits * kVectorCount > 3) {            \
+      f(3, 3 / kVectorCount, 3 % kVectorCount); \
+    }                                           \
+  } while (false)
+
+template <int kVectorCount, int kUnits>
+void MultiplyUnits(const Tile<float>& tile, int64_t unit, int64_t rows,
+                   int64_t* tiles) {
+  const int64_t x_bytes = tile.x_row * sizeof(float);
+  const int64_t w_bytes = tile.w_depth * sizeof(float);
+  const int64_t sum_bytes = tile.sum_row * sizeof(float);
+  const int64_t x_offset = tile.x_offset + unit * tile.x_unit;
+  const int64_t w_offset = tile.w_offset + unit * tile.w_unit;
+  float* const sums = tile.sum + unit * tile.sum_unit;
+  const auto rest_of = [&](int64_t p) {
+    return p < tile.num_products ? tile.products[p].depth % kDepth : 0;
+  };
+#define SUMS_OF(u, v) (sums + u * tile.sum_unit + v * kLanes)
+#define LOAD_SUMS(t, u, v) _tile_loadd(t, SUMS_OF(u, v), sum_bytes)
+#define STORE_SUMS(t, u, v) _tile_stored(t, SUMS_OF(u, v), sum_bytes)
+#define ZERO_SUMS(t, u, v) _tile_zero(t)
+  int64_t rest = rest_of(0);
+  Configure(rows, rest, tiles);
+  if (tile.accumulate) {
+    FOR_SUMS(LOAD_SUMS);
+  } else {
+    FOR_SUMS(ZERO_SUMS);
+  }
+  for (int64_t p = 0; p < tile.num_products; ++p) {
+    if (rest_of(p) != rest) {
+      // Setting up tiles forgets the sums.
+      FOR_SUMS(STORE_SUMS);
+      rest = rest_of(p);
+      Configure(rows, rest, tiles);
+      FOR_SUMS(LOAD_SUMS);
+    }
+    const Product<float>& product = tile.products[p];
+    const float* x = product.x + x_offset;
+    const float* w = product.w + w_offset;
+    for (int64_t k = product.depth; k >= kDepth; k -= kDepth) {
+#define ADD_PRODUCT(t, u, v)                                      \
+  if (v == 0) _tile_loadd(TILE_X, x + u * tile.x_unit, x_bytes);  \
+  _tile_loadd(TILE_W, w + u * tile.w_unit + v * kLanes, w_bytes); \
+  _tile_dpbf16ps(t, TILE_X, TILE_W)
+      FOR_SUMS(ADD_PRODUCT);
+      x += kDepth;
+      w += kDepth * tile.w_depth;
+    }
+    if (rest > 0) {
+#define ADD_REST(t, u, v)                                              \
+  if (v == 0) _tile_loadd(TILE_REST_X, x + u * tile.x_unit, x_bytes);  \
+  _tile_loadd(TILE_REST_W, w + u * tile.w_unit + v * kLanes, w_bytes); \
+  _tile_dpbf16ps(t, TILE_REST_X, TILE_REST_W)
+      FOR_SUMS(ADD_REST);
+    }
+  }
+  FOR_SUMS(STORE_SUMS);
+}
+
+template <int kVectorCount>
+void Multiply(const Tile<float>& tile, int64_t rows, int64_t* tiles) {
+  constexpr int kUnits = kVectorCount > 2 ? 1 : 4 / kVectorCount;
+  int64_t unit = 0;
+  for (; unit + kUnits <= tile.units; unit += kUnits) {
+    MultiplyUnits<kVectorCount, kUnits>(tile, unit, rows, tiles);
+  }
+  for (; unit < tile.units; ++unit) {
+    MultiplyUnits<kVectorCount, 1>(tile, unit, rows, tiles);
+  }
+}
+
+void Release() { _tile_release(); }
+
+void Pair(int64_t count, const BFloat16* first, const BFloat16* second,
+          float* pairs) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const __mmask16 some =
+        count - i < kLanes ? (1u << (count - i)) - 1 : 0xffffu;
+    const __m512i low =
+        _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, first + i));
+    const __m512i high =
+        _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(some, second + i));
+    _mm512_mask_storeu_epi32(pairs + i, some,
+                             _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+  }
+}
+
+// Whether the processor has tiles, and Linux gives them to this process.
+bool MayUseTiles() {
+  unsigned eax, ebx, ecx, edx;
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) ||
+      (edx & (kAmxBf16 | kAmxTile)) != (kAmxBf16 | kAmxTile) ||
+      !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512vl")) {
+    return false;
+  }
+  // ARCH_REQ_XCOMP_PERM of asm/prctl.h, for the feature TILEDATA.
+  constexpr int kRequest = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+}
+
+}  // namespace
+
+const PairKernels* GetPairKernels() {
+  static const PairKernels kernels = {
+      {Multiply<1>, Multiply<2>, Multiply<3>, Multiply<4>}, Release, Pair};
+  static const bool may = MayUseTiles();
+  return may ? &kernels : nullptr;
+}
+
+}  // namespace amx
+}  // namespace grouped_conv
+
+#else
+
+namespace grouped_conv {
+namespace amx {
+
+const PairKernels* GetPairKernels() { return nullptr; }
+
+}  // namespace amx
+}  // namespace grouped_conv
+
+#endif  // GROUPED_CONV_HAS_AMX
+#endif  // __x86_64__
