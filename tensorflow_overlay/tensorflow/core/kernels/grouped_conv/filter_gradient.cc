@@ -32,6 +32,9 @@ namespace {
 // depend on the number of threads, so that sums do not either.
 constexpr int64_t kTasks = 16;
 
+// Of AVX-512, which tiles come with.
+constexpr int64_t kMaxPairLanes = 16;
+
 // What a chunk that is halved for more tasks has more of.
 constexpr int64_t kFewestChannels = 32;
 
@@ -83,17 +86,21 @@ class Fetcher {
 };
 
 // A task sums a chunk of the filter of a set of units, over a slice of the
-// rows.
+// rows. With `in_pairs`, by sums over pairs of positions (see PairSums).
 template <typename T>
 struct FilterGradientPass : Pass<T> {
   using S = Sum<T>;
 
   // Fewer vectors are fewer groups, which are copied faster.
-  explicit FilterGradientPass(const ConvGeometry& geometry)
+  FilterGradientPass(const ConvGeometry& geometry, bool in_pairs)
       : Pass<T>(geometry, /*backward=*/false, /*best_vectors=*/1,
-                /*in_place_vectors=*/1.25, /*in_place_positions=*/16) {}
+                /*in_place_vectors=*/1.25, /*in_place_positions=*/16,
+                in_pairs ? 0 : kMaxLogGroups),
+        in_pairs(in_pairs) {}
 
   void Divide();
+  // With in_pairs, whether what was divided can be summed so.
+  bool CanPair() const;
   // `bias` may be null.
   Result Run(const T* input, const T* gradient, T* filter, T* bias,
              TaskRunner* runner);
@@ -102,6 +109,11 @@ struct FilterGradientPass : Pass<T> {
   void SumSlice(const Chunk& chunk, int64_t set, int64_t slice, const T* input,
                 const T* gradient, const T* filter, Scratch* scratch, S* sums,
                 S* bias_sums) const;
+  void SumPairs(const Chunk& chunk, int64_t set, int64_t slice,
+                const BFloat16* input, const BFloat16* gradient,
+                Scratch* scratch, float* sums, float* bias_sums) const;
+  void SumPairs(const Chunk&, int64_t, int64_t, const void*, const void*,
+                Scratch*, void*, void*) const {}
   void StoreUnits(const Chunk& chunk, const Unit& first, int64_t count,
                   const S* sums, T* filter) const;
   void StoreBias(const Unit& first, int64_t count, const S* sums,
@@ -113,6 +125,7 @@ struct FilterGradientPass : Pass<T> {
                  int64_t channels, int64_t row, int64_t count, int64_t set,
                  Fetcher* fetcher) const;
 
+  const bool in_pairs;
   int64_t rows_at_once;  // Less than a plane has, or some planes.
   int64_t slices;
   bool whole_rows;  // Of channels last.
@@ -193,8 +206,6 @@ void FilterGradientPass<T>::Divide() {
 template <typename T>
 Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
                                   T* bias, TaskRunner* runner) {
-  if (!this->DivideFilter()) return Result::kOutOfMemory;
-  Divide();
   const int64_t filter_size = this->units_per_set * this->unit_size();
   const int64_t bias_size =
       bias == nullptr ? 0 : this->units_per_set * this->part_size();
@@ -224,8 +235,14 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
         const bool with_bias = bias != nullptr && chunk.first_row == 0 &&
                                chunk.first_tap == 0 && chunk.first_channel == 0;
         std::memset(sums, 0, set_size * sizeof(S));
-        SumSlice(chunk, set % this->sets(), slice, input, gradient, filter,
-                 scratch, sums, with_bias ? sums + filter_size : nullptr);
+        S* const bias_sums = with_bias ? sums + filter_size : nullptr;
+        if (in_pairs) {
+          SumPairs(chunk, set % this->sets(), slice, input, gradient, scratch,
+                   sums, bias_sums);
+        } else {
+          SumSlice(chunk, set % this->sets(), slice, input, gradient, filter,
+                   scratch, sums, bias_sums);
+        }
         // Sums of slices are added in a tree: of two neighbours, the task that
         // is done last adds, and goes on with both.
         for (int64_t size = 1; size < slices; size *= 2) {
@@ -373,6 +390,215 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
   }
 }
 
+// Rows of x in scratch, channel by channel, each with its pixels one behind the
+// other.
+class ChannelRows {
+ public:
+  // So many pixels are between channels that a pair may end behind the last.
+  static int64_t ChannelStep(int64_t pixels) { return pixels + 2; }
+  // Bytes that rows of `pixels` take, and what they are brought together in.
+  static int64_t Bytes(int64_t slots, int64_t units, int64_t channels,
+                       int64_t pixels) {
+    return (slots * units + 1) * channels * ChannelStep(pixels) *
+           static_cast<int64_t>(sizeof(BFloat16));
+  }
+
+  // Loads what at most `most` rows of out need at once, for `pixels` of x.
+  ChannelRows(const Pass<BFloat16>& pass, const BFloat16* tensor, int64_t set,
+              int64_t most, int64_t pixels, Scratch* scratch)
+      : pass_(pass),
+        tensor_(tensor),
+        first_group_(pass.GetUnit(set, 0).block),
+        units_(pass.SetUnits(set)),
+        step_(ChannelStep(pixels)),
+        unit_size_(pass.chunks.largest().channels * step_),
+        x_(scratch->Take<BFloat16>(pass.slots * units_ * unit_size_)),
+        pairs_(scratch->Take<float>(unit_size_ / 2)),
+        row_(scratch->Take<int64_t>(pass.chunks.largest().rows * most)),
+        slot_(scratch->Take<int64_t>(pass.chunks.largest().rows * most)),
+        cache_(pass.slots, scratch) {}
+
+  // Forgets all rows. What is loaded from now on is for `chunk` and positions
+  // [begin, end).
+  void Start(const Chunk& chunk, int64_t begin, int64_t end) {
+    chunk_ = chunk;
+    begin_ = begin;
+    cache_.Clear();
+    span_ = NeededSpan(pass_.plan, chunk, 0, 1, begin, end);
+    first_ = std::max<int64_t>(span_.first, 0);
+    pixels_ = std::min(span_.end, pass_.XSize(2)) - first_;
+    // Copies leave zero what is around them.
+    std::memset(x_, 0, pass_.slots * units_ * unit_size_ * sizeof(BFloat16));
+  }
+
+  void Load(int64_t row, int64_t count) {
+    count_ = count;
+    pass_.FindSourceRows(chunk_, row, count, row_);
+    cache_.Find(row_, chunk_.rows * count, slot_,
+                [&](int64_t from, int64_t to) { Copy(from, to); });
+  }
+
+  // As XRows::Find.
+  const BFloat16* Find(int64_t i, int64_t r, int64_t j, const Run& run) const {
+    const int64_t slot = slot_[r * count_ + j];
+    if (slot < 0) return nullptr;
+    return x_ + (slot * units_ + i) * unit_size_ + run.x + begin_ - span_.first;
+  }
+  int64_t channel_step() const { return step_; }
+
+ private:
+  void Copy(int64_t row, int64_t slot) {
+    if (pixels_ <= 0) return;
+    const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
+    const Steps& steps = pass_.x_steps;
+    const int64_t pairs = chunk_.channels / 2;
+    for (int64_t i = 0; i < units_; ++i) {
+      const BFloat16* const from =
+          tensor_ + row / image_rows * steps.batch +
+          (row % image_rows * pass_.XSize(2) + first_) * steps.pixel +
+          (first_group_ + i) * steps.group + chunk_.first_channel;
+      // A pair of channels is a "pixel", and a pixel a "channel".
+      const Mapping mapping = {pairs,           1, pixels_, 1, 0,
+                               steps.pixel / 2, 1, step_,   0};
+      pair_copies_.pack(mapping, reinterpret_cast<const float*>(from), pairs_);
+      BFloat16* to =
+          x_ + (slot * units_ + i) * unit_size_ + first_ - span_.first;
+      for (int64_t c = 0; c < pairs; ++c) {
+        pass_.pair_kernels->part(pixels_, pairs_ + c * step_, to, to + step_);
+        to += 2 * step_;
+      }
+    }
+  }
+
+  const Pass<BFloat16>& pass_;
+  const Kernels<float>& pair_copies_ = GetKernels<float>();
+  const BFloat16* const tensor_;
+  const int64_t first_group_;
+  const int64_t units_;
+  const int64_t step_;
+  const int64_t unit_size_;
+  BFloat16* const x_;
+  float* const pairs_;  // Of one unit's row.
+  int64_t* const row_;
+  int64_t* const slot_;
+  RowCache cache_;
+  Chunk chunk_;
+  Span span_;
+  int64_t first_;  // The pixels that are copied.
+  int64_t pixels_;
+  int64_t begin_;
+  int64_t count_;
+};
+
+template <typename T>
+bool FilterGradientPass<T>::CanPair() const {
+  const Chunk& largest = this->chunks.largest();
+  const Span span =
+      NeededSpan(this->plan, this->chunks.Get(0), 0, 1, 0, this->width);
+  return this->plan.num_phases == 1 && this->plan.x_step == 1 &&
+         this->width == this->g.dim[2].output && largest.channels % 2 == 0 &&
+         // The first chunk has the most taps, but maybe not the widest.
+         (this->chunks.count() == 1 || largest.taps == this->plan.num_taps) &&
+         ChannelRows::Bytes(this->slots, this->units_per_set, largest.channels,
+                            span.end - span.first) <= kRowBytes;
+}
+
+template <typename T>
+void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
+                                     int64_t slice, const BFloat16* input,
+                                     const BFloat16* gradient, Scratch* scratch,
+                                     float* sums, float* bias_sums) const {
+  static const BFloat16 kZeros[kMaxPartVectors * kMaxPairLanes] = {};
+  const PairKernels& kernels = *this->pair_kernels;
+  const int64_t units = this->SetUnits(set);
+  const int64_t part_size = this->part_size();
+  const int64_t depth = CeilDiv(this->width, 2);
+  const int64_t w_row_size = depth * part_size;
+  const Span span = NeededSpan(this->plan, chunk, 0, 1, 0, this->width);
+  ChannelRows x(*this, input, set, rows_at_once, span.end - span.first,
+                scratch);
+  float* const w = scratch->Take<float>(rows_at_once * units * w_row_size);
+  // What the lanes without a channel hold is never stored.
+  std::memset(w, 0, rows_at_once * units * w_row_size * sizeof(float));
+  PairSums::Row* const rows_of = scratch->Take<PairSums::Row>(rows_at_once);
+  BFloat16* const ones = scratch->Take<BFloat16>(2 * depth);
+  std::fill_n(ones, 2 * depth, BFloat16{0x3f80});
+  int64_t tiles = 0;
+
+  const Unit first = this->GetUnit(set, 0);
+  PairSums outer;
+  outer.rows = rows_of;
+  outer.vectors = this->form.Vectors(first.channels);
+  outer.x_row = x.channel_step();
+  outer.x_tap = this->plan.tap_step;
+  outer.w_depth = part_size;
+  outer.sum_row = part_size;
+  outer.sum_tap = chunk.channels * part_size;
+
+  const int64_t end_row = this->rows * (slice + 1) / slices;
+  const int64_t height = this->g.dim[1].output;
+  const int64_t full_width = this->g.dim[2].output;
+  for (int64_t begin = 0; begin < full_width; begin += this->width) {
+    const int64_t count = std::min(this->width, full_width - begin);
+    outer.depth = CeilDiv(count, 2);
+    x.Start(chunk, begin, begin + this->width);
+    int64_t rows;
+    for (int64_t row = this->rows * slice / slices; row < end_row;
+         row += rows) {
+      rows = std::min({rows_at_once - row % height % rows_at_once,
+                       std::max(rows_at_once, height) - row % height,
+                       end_row - row});
+      x.Load(row, rows);
+      for (int64_t j = 0; j < rows; ++j) {
+        for (int64_t i = 0; i < units; ++i) {
+          const BFloat16* from = gradient + this->OutOffset(row + j) +
+                                 first.offset + i * this->out_steps.group +
+                                 begin * this->out_steps.pixel;
+          float* to = w + (j * units + i) * w_row_size;
+          for (int64_t n = 0; n < count; n += 2) {
+            kernels.pair(first.channels, from,
+                         n + 1 < count ? from + this->out_steps.pixel : kZeros,
+                         to);
+            from += 2 * this->out_steps.pixel;
+            to += part_size;
+          }
+        }
+      }
+      const Phase& phase = this->plan.phases[0];
+      for (int64_t i = 0; i < units; ++i) {
+        for (int64_t r = 0; r < chunk.rows; ++r) {
+          for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
+            const grouped_conv::Run run = Clip(this->plan.runs[k], chunk);
+            if (run.count <= 0) continue;
+            outer.num_rows = 0;
+            for (int64_t j = 0; j < rows; ++j) {
+              const BFloat16* found = x.Find(i, r, j, run);
+              if (found == nullptr) continue;
+              rows_of[outer.num_rows++] = {found,
+                                           w + (j * units + i) * w_row_size};
+            }
+            outer.taps = run.count;
+            outer.channels = chunk.channels;
+            outer.sum = sums + i * this->unit_size() +
+                        (r * chunk.taps + run.tap) * chunk.channels * part_size;
+            kernels.sum_outer(outer, &tiles);
+          }
+        }
+        if (bias_sums == nullptr) continue;
+        for (int64_t j = 0; j < rows; ++j) {
+          rows_of[j] = {ones, w + (j * units + i) * w_row_size};
+        }
+        PairSums all = outer;
+        all.num_rows = rows;
+        all.taps = all.channels = 1;
+        all.sum = bias_sums + i * part_size;
+        kernels.sum_outer(all, &tiles);
+      }
+    }
+  }
+  kernels.release();
+}
+
 template <typename T>
 void FilterGradientPass<T>::FetchRows(const T* tensor, const Steps& steps,
                                       int64_t pixels, int64_t channels,
@@ -429,6 +655,25 @@ void FilterGradientPass<T>::StoreBias(const Unit& first, int64_t count,
           first.first_channel);
 }
 
+// Whether tiles are faster, and sums over pairs of positions right: the last
+// position of an odd row is paired with a pixel that it has nothing to do with,
+// times zero.
+constexpr int64_t kFewestPairedChannels = 10;
+constexpr int64_t kFewestPairedPositions = 4;
+
+bool MayPair(const ConvGeometry&, const void*) { return false; }
+bool MayPair(const ConvGeometry& g, const BFloat16* input) {
+  const PairKernels* const kernels = GetPairKernels();
+  return kernels != nullptr && g.layout == Layout::kChannelsLast &&
+         g.input_channels_per_group() % 2 == 0 &&
+         g.input_channels_per_group() >= kFewestPairedChannels &&
+         g.output_channels_per_group() >= kFewestPairedChannels &&
+         g.dim[2].output >= kFewestPairedPositions &&
+         reinterpret_cast<uintptr_t>(input) % alignof(float) == 0 &&
+         (g.dim[2].output % 2 == 0 ||
+          kernels->all_finite(g.input_size(), input));
+}
+
 }  // namespace
 
 template <typename T>
@@ -459,8 +704,21 @@ Result FilterGradient(const ConvGeometry& geometry, const T* input,
     }
     return Result::kOk;
   }
-  return FilterGradientPass<T>(WithFullTiles(geometry))
-      .Run(input, output_backprop, filter_backprop, bias_backprop, runner);
+  const ConvGeometry g = WithFullTiles(geometry);
+  if (MayPair(g, input)) {
+    FilterGradientPass<T> pass(g, /*in_pairs=*/true);
+    if (!pass.DivideFilter()) return Result::kOutOfMemory;
+    pass.Divide();
+    if (pass.CanPair()) {
+      return pass.Run(input, output_backprop, filter_backprop, bias_backprop,
+                      runner);
+    }
+  }
+  FilterGradientPass<T> pass(g, /*in_pairs=*/false);
+  if (!pass.DivideFilter()) return Result::kOutOfMemory;
+  pass.Divide();
+  return pass.Run(input, output_backprop, filter_backprop, bias_backprop,
+                  runner);
 }
 
 #define INSTANTIATE(T)                                                       \

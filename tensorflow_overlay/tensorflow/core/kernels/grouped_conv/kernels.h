@@ -174,6 +174,30 @@ struct Kernels {
                  const ScratchEpilogue<Sum<T>>& epilogue, T* tensor);
 };
 
+// Sums of outer products over pairs of positions:
+//   sum[t][i][o] += rows' sum over p, k and both of a pair, j, of
+//     x[p][i * x_row + t * x_tap + 2 * k + j] * w[p][k * w_depth + o *
+//     lanes][j]
+// for t < taps, i < channels and o < vectors.
+struct PairSums {
+  struct Row {
+    const BFloat16* x;
+    const float* w;
+  };
+  const Row* rows;
+  int64_t num_rows;
+  int64_t depth;  // Of k.
+  int64_t taps;
+  int64_t channels;
+  int64_t vectors;
+  int64_t x_row;
+  int64_t x_tap;
+  int64_t w_depth;
+  float* sum;
+  int64_t sum_tap;
+  int64_t sum_row;
+};
+
 // Kernels that multiply pairs of bfloat16, of which each takes a float's place:
 // x and w are two neighbouring channels each, the first in the lower half.
 struct PairKernels {
@@ -181,11 +205,16 @@ struct PairKernels {
   // kMaxRows. `tiles` says how the processor's tiles are set up, at first 0.
   void (*multiply[kMaxVectors])(const Tile<float>& tile, int64_t rows,
                                 int64_t* tiles);
+  void (*sum_outer)(const PairSums& sums, int64_t* tiles);
   // After which other code may use the tiles.
   void (*release)();
-  // pairs[i] = {first[i], second[i]}.
+  // pairs[i] = {first[i], second[i]}, and the other way.
   void (*pair)(int64_t count, const BFloat16* first, const BFloat16* second,
                float* pairs);
+  void (*part)(int64_t count, const float* pairs, BFloat16* first,
+               BFloat16* second);
+  // Whether no number is infinite or not a number.
+  bool (*all_finite)(int64_t count, const BFloat16* numbers);
 };
 
 // What each instruction set has.

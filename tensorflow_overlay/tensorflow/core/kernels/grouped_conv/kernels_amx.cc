@@ -169,6 +169,89 @@ void Multiply(const Tile<float>& tile, int64_t rows, int64_t* tiles) {
   }
 }
 
+// PairSums of some channels, up to a tile's, and taps: the n-th of kSums is of
+// x at x_offset[n], and at sum[n].
+template <int kSums>
+void SumOuterTiles(const PairSums& sums, int64_t channels, int64_t vector,
+                   const int64_t* x_offset, float* const* sum, int64_t* tiles) {
+  // FOR_SUMS has a unit for each.
+  constexpr int kUnits = kSums, kVectorCount = 1;
+  const int64_t x_bytes = sums.x_row * sizeof(BFloat16);
+  const int64_t w_bytes = sums.w_depth * sizeof(float);
+  const int64_t sum_bytes = sums.sum_row * sizeof(float);
+  const int64_t rest = sums.depth % kDepth;
+  Configure(channels, rest, tiles);
+#define LOAD_OUTER(t, u, v) _tile_loadd(t, sum[u], sum_bytes)
+#define STORE_OUTER(t, u, v) _tile_stored(t, sum[u], sum_bytes)
+  FOR_SUMS(LOAD_OUTER);
+  for (int64_t p = 0; p < sums.num_rows; ++p) {
+    const BFloat16* x = sums.rows[p].x;
+    const float* w = sums.rows[p].w + vector * kLanes;
+    for (int64_t k = sums.depth; k >= kDepth; k -= kDepth) {
+      _tile_loadd(TILE_W, w, w_bytes);
+#define ADD_OUTER(t, u, v)                       \
+  _tile_loadd(TILE_X, x + x_offset[u], x_bytes); \
+  _tile_dpbf16ps(t, TILE_X, TILE_W)
+      FOR_SUMS(ADD_OUTER);
+      x += 2 * kDepth;
+      w += kDepth * sums.w_depth;
+    }
+    if (rest > 0) {
+      _tile_loadd(TILE_REST_W, w, w_bytes);
+#define ADD_REST_OUTER(t, u, v)                       \
+  _tile_loadd(TILE_REST_X, x + x_offset[u], x_bytes); \
+  _tile_dpbf16ps(t, TILE_REST_X, TILE_REST_W)
+      FOR_SUMS(ADD_REST_OUTER);
+    }
+  }
+  FOR_SUMS(STORE_OUTER);
+}
+
+void SumOuter(const PairSums& sums, int64_t* tiles) {
+  for (int64_t vector = 0; vector < sums.vectors; ++vector) {
+    int64_t channels;
+    for (int64_t first = 0; first < sums.channels; first += channels) {
+      channels =
+          sums.channels - first < kLanes ? sums.channels - first : kLanes;
+      // Tiles of as many taps and, if these are few, channels.
+      int64_t x_offset[4];
+      float* sum[4];
+      int count = 0;
+      const auto add_all = [&] {
+        switch (count) {
+          case 1:
+            SumOuterTiles<1>(sums, channels, vector, x_offset, sum, tiles);
+            break;
+          case 2:
+            SumOuterTiles<2>(sums, channels, vector, x_offset, sum, tiles);
+            break;
+          case 3:
+            SumOuterTiles<3>(sums, channels, vector, x_offset, sum, tiles);
+            break;
+          case 4:
+            SumOuterTiles<4>(sums, channels, vector, x_offset, sum, tiles);
+            break;
+        }
+        count = 0;
+      };
+      for (int64_t more = 0;; more += kLanes) {
+        for (int64_t t = 0; t < sums.taps; ++t) {
+          x_offset[count] = (first + more) * sums.x_row + t * sums.x_tap;
+          sum[count] = sums.sum + t * sums.sum_tap +
+                       (first + more) * sums.sum_row + vector * kLanes;
+          if (++count == 4) add_all();
+        }
+        // The next tile's channels, if they are as many.
+        if (sums.channels - first - more < 2 * kLanes) {
+          add_all();
+          first += more;
+          break;
+        }
+      }
+    }
+  }
+}
+
 void Release() { _tile_release(); }
 
 void Pair(int64_t count, const BFloat16* first, const BFloat16* second,
@@ -183,6 +266,30 @@ void Pair(int64_t count, const BFloat16* first, const BFloat16* second,
     _mm512_mask_storeu_epi32(pairs + i, some,
                              _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
   }
+}
+
+void Part(int64_t count, const float* pairs, BFloat16* first,
+          BFloat16* second) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const __mmask16 some =
+        count - i < kLanes ? (1u << (count - i)) - 1 : 0xffffu;
+    const __m512i both = _mm512_maskz_loadu_epi32(some, pairs + i);
+    _mm256_mask_storeu_epi16(first + i, some, _mm512_cvtepi32_epi16(both));
+    _mm256_mask_storeu_epi16(
+        second + i, some, _mm512_cvtepi32_epi16(_mm512_srli_epi32(both, 16)));
+  }
+}
+
+bool AllFinite(int64_t count, const BFloat16* numbers) {
+  const __m512i exponent = _mm512_set1_epi16(0x7f80);
+  for (int64_t i = 0; i < count; i += 2 * kLanes) {
+    const __mmask32 some =
+        count - i < 2 * kLanes ? (1u << (count - i)) - 1 : 0xffffffffu;
+    const __m512i bits =
+        _mm512_and_si512(_mm512_maskz_loadu_epi16(some, numbers + i), exponent);
+    if (_mm512_cmpeq_epi16_mask(bits, exponent) != 0) return false;
+  }
+  return true;
 }
 
 // Whether the processor has tiles, and Linux gives them to this process.
@@ -204,7 +311,12 @@ bool MayUseTiles() {
 
 const PairKernels* GetPairKernels() {
   static const PairKernels kernels = {
-      {Multiply<1>, Multiply<2>, Multiply<3>, Multiply<4>}, Release, Pair};
+      {Multiply<1>, Multiply<2>, Multiply<3>, Multiply<4>},
+      SumOuter,
+      Release,
+      Pair,
+      Part,
+      AllFinite};
   static const bool may = MayUseTiles();
   return may ? &kernels : nullptr;
 }

@@ -73,7 +73,8 @@ struct Pass {
   // in place and have padding have `in_place_positions` for each tap, at least,
   // as there are tiles of single positions at their ends.
   Pass(const ConvGeometry& geometry, bool backward, int64_t best_vectors,
-       double in_place_vectors, int64_t in_place_positions)
+       double in_place_vectors, int64_t in_place_positions,
+       int most_log_groups = kPairs ? 0 : kMaxLogGroups)
       : g(geometry),
         backward(backward),
         in_place_positions(in_place_positions),
@@ -86,7 +87,7 @@ struct Pass {
         out_channels(backward ? g.input_channels_per_group()
                               : g.output_channels_per_group()),
         form(kernels.lanes, sizeof(S), g.groups, x_channels, out_channels,
-             kPairs ? 0 : kMaxLogGroups, best_vectors,
+             most_log_groups, best_vectors,
              g.filter_taps() == 1 && InPlaceByGroup() ? in_place_vectors : 1),
         x_steps(TensorSteps(g, x_channels,
                             backward ? g.output_pixels() : g.input_pixels())),
@@ -231,6 +232,25 @@ struct Pass {
     return row / image_rows * out_steps.batch +
            row % image_rows * OutSize(2) * out_steps.pixel;
   }
+  // Sets rows[r * count + i] to the row of x, numbered over the batch, that row
+  // r of the chunk's taps multiplies for the i-th of `count` rows of out from
+  // `row` on; -1 if that is padding.
+  void FindSourceRows(const Chunk& chunk, int64_t row, int64_t count,
+                      int64_t* rows) const {
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t y = (row + i) % OutSize(1);
+      const int64_t z = (row + i) / OutSize(1) % OutSize(0);
+      const int64_t n = (row + i) / OutSize(1) / OutSize(0);
+      for (int64_t r = 0; r < chunk.rows; ++r) {
+        const int64_t tap_y = (chunk.first_row + r) % g.dim[1].filter;
+        const int64_t tap_z = (chunk.first_row + r) / g.dim[1].filter;
+        const int64_t x_y = SourcePosition(g.dim[1], backward, y, tap_y);
+        const int64_t x_z = SourcePosition(g.dim[0], backward, z, tap_z);
+        rows[r * count + i] =
+            x_y < 0 || x_z < 0 ? -1 : (n * XSize(0) + x_z) * XSize(1) + x_y;
+      }
+    }
+  }
   // How many rows a tile of so many vectors should have at most.
   int64_t MaxRows(int64_t vectors) const {
     return kPairs ? kMaxRows : kernels.max_rows[vectors - 1];
@@ -341,21 +361,7 @@ class XRows {
   void Load(int64_t row, int64_t count) {
     const ConvGeometry& g = pass_.g;
     count_ = count;
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t y = (row + i) % pass_.OutSize(1);
-      const int64_t z = (row + i) / pass_.OutSize(1) % pass_.OutSize(0);
-      const int64_t n = (row + i) / pass_.OutSize(1) / pass_.OutSize(0);
-      for (int64_t r = 0; r < chunk_.rows; ++r) {
-        const int64_t tap_y = (chunk_.first_row + r) % g.dim[1].filter;
-        const int64_t tap_z = (chunk_.first_row + r) / g.dim[1].filter;
-        const int64_t x_y = SourcePosition(g.dim[1], pass_.backward, y, tap_y);
-        const int64_t x_z = SourcePosition(g.dim[0], pass_.backward, z, tap_z);
-        row_[r * count + i] =
-            x_y < 0 || x_z < 0
-                ? -1
-                : (n * pass_.XSize(0) + x_z) * pass_.XSize(1) + x_y;
-      }
-    }
+    pass_.FindSourceRows(chunk_, row, count, row_);
     last_ = -1;
     const int64_t found = chunk_.rows * count;
     if (in_place_) {
