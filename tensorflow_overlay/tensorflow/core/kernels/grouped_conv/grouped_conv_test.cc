@@ -116,6 +116,7 @@ template <>
 struct Type<Half> {
   // Exact for multiples of 2^-8 up to 4.
   static Half Make(double value) {
+    if (std::isinf(value)) return Half{0x7c00};
     int exponent;
     const double fraction = std::frexp(std::fabs(value), &exponent);
     const int magnitude =
@@ -542,6 +543,96 @@ TEST(GroupedConvTest, ChosenProblems) {
         "mb2ic3oc5ih9kh3sh100sw4ph2", "g16ic32oc32ih4iw30kh1sw30"}) {
     ForEachInstructionSet([&] { TestProblem(problem); });
   }
+}
+
+// Runs a pass with an infinite number among those at `source`, as `run` does,
+// and expects of the result that it is finite where the reference is.
+template <typename T, typename Indices, typename Run>
+void TestInfinity(const ConvGeometry& g, GuardedArray<T>* source,
+                  GuardedArray<T>* result, int64_t infinite,
+                  const std::string& what, const Indices& indices,
+                  const Run& run) {
+  const T before = (*source)[infinite];
+  (*source)[infinite] = Type<T>::Make(std::numeric_limits<double>::infinity());
+  std::vector<bool> reached(result->size());
+  ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
+    const std::pair<int64_t, int64_t> from_to = indices(in, tap, out);
+    if (from_to.first == infinite) reached[from_to.second] = true;
+  });
+  EXPECT_TRUE(run() == Result::kOk);
+  (*source)[infinite] = before;
+  for (int64_t i = 0; i < result->size(); ++i) {
+    const bool is_finite = std::isfinite(Type<T>::Read((*result)[i]));
+    if (is_finite == reached[i]) {
+      EXPECT_NE(is_finite, reached[i])
+          << what << ", x[" << infinite << "] infinite: element " << i;
+      return;
+    }
+  }
+}
+
+template <typename T>
+void TestInfinities(const std::string& text) {
+  ConvProblem problem;
+  ConvGeometry g;
+  std::string error;
+  ASSERT_TRUE(ParseProblem(text, &problem));
+  ASSERT_TRUE(MakeGeometry(problem, &g, &error)) << error;
+  std::mt19937 random;
+  GuardedArray<T> input(g.input_size());
+  GuardedArray<T> filter(g.filter_size());
+  GuardedArray<T> output(g.output_size());
+  using Indices = std::pair<int64_t, int64_t>;
+  SerialRunner runner;
+  for (int i = 0; i < 8; ++i) {
+    FillRandom(&filter, &random);
+    for (int64_t j = 0; j < filter.size(); ++j) {
+      if (Type<T>::Read(filter[j]) == 0) filter[j] = Type<T>::Make(1);
+    }
+    FillRandom(&input, &random);
+    TestInfinity(
+        g, &input, &output, random() % input.size(), "forward of " + text,
+        [](int64_t in, int64_t, int64_t out) { return Indices(in, out); },
+        [&] {
+          return Forward(g, input.data(), filter.data(), Epilogue<T>(),
+                         output.data(), &runner);
+        });
+    FillRandom(&output, &random);
+    TestInfinity(
+        g, &output, &input, random() % output.size(),
+        "input gradient of " + text,
+        [](int64_t in, int64_t, int64_t out) { return Indices(out, in); },
+        [&] {
+          return InputGradient(g, filter.data(), output.data(), input.data(),
+                               &runner);
+        });
+    FillRandom(&input, &random);
+    for (int64_t j = 0; j < output.size(); ++j) {
+      output[j] = Type<T>::Make(1);
+    }
+    TestInfinity(
+        g, &input, &filter, random() % input.size(),
+        "filter gradient of " + text,
+        [](int64_t in, int64_t tap, int64_t) { return Indices(in, tap); },
+        [&] {
+          return FilterGradient<T>(g, input.data(), output.data(),
+                                   filter.data(), nullptr, &runner);
+        });
+  }
+}
+
+// What is not among an element's products has no part in it, not even times
+// zero.
+TEST(GroupedConvTest, InfinitiesStayWhereTheyBelong) {
+  ForEachInstructionSet([] {
+    for (const char* problem :
+         {"g2ic24oc24ih7kh3ph1", "g3ic36oc39ih5iw9kh3ph1", "g2ic20oc40ih4iw6",
+          "g16ic16oc16ih9kh3ph1", "g4ic16oc16ih5kh3ph1sh2"}) {
+      TestInfinities<float>(problem);
+      TestInfinities<Half>(problem);
+      TestInfinities<BFloat16>(problem);
+    }
+  });
 }
 
 // What is fetched ahead ends where the tensor does, or this would take days.
