@@ -515,19 +515,13 @@ void CorrelationTask<T, kPairs>::StoreSums(int64_t i, const Unit& unit,
                                            int64_t units, int64_t count,
                                            const Steps& steps, const S* sums,
                                            T* out) const {
-  const int64_t unit_sums = pass_.width * pass_.part_size();
-  // An epilogue is of one unit.
-  const int64_t together = finish_ ? 1 : units;
-  for (int64_t u = 0; u < units; u += together) {
-    ScratchEpilogue<S> epilogue = epilogue_;
-    const int64_t offset = (i + u) * pass_.part_size();
-    if (epilogue.scale != nullptr) epilogue.scale += offset;
-    if (epilogue.bias != nullptr) epilogue.bias += offset;
-    pass_.kernels.unpack(form_.Map(steps, unit.block + u, together, count,
-                                   unit.channels, pass_.part_size(), unit_sums),
-                         sums + u * unit_sums, epilogue,
-                         out + u * form_.groups_per_block() * steps.group);
-  }
+  ScratchEpilogue<S> epilogue = epilogue_;
+  const int64_t size = pass_.part_size();
+  if (epilogue.scale != nullptr) epilogue.scale += i * size;
+  if (epilogue.bias != nullptr) epilogue.bias += i * size;
+  pass_.kernels.unpack(form_.Map(steps, unit.block, units, count, unit.channels,
+                                 size, pass_.width * size, size),
+                       sums, epilogue, out);
 }
 
 template <typename T, bool kPairs>

@@ -146,6 +146,8 @@ struct Mapping {
   // Elements between neighbours in scratch.
   int64_t scratch_pixel;
   int64_t scratch_block;
+  // Likewise between blocks' values in a ScratchEpilogue.
+  int64_t epilogue_block;
 };
 
 constexpr int kMaxVectors = 4;  // Of a tile.

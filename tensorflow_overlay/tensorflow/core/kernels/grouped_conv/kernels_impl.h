@@ -988,7 +988,7 @@ struct Packer {
   }
   // Copies two vectors, which lie in the tensor group by group.
   template <int kGroups>
-  GROUPED_CONV_INLINE void CopyPair(const T* p, S* scratch) const {
+  GROUPED_CONV_INLINE void CopyPair(const T* p, S* scratch, int64_t) const {
     Vector v[] = {Convert<T, kLanes>::Read(p),
                   Convert<T, kLanes>::Read(p + kLanes)};
     TransposePair<S, kGroups>(v);
@@ -1049,9 +1049,10 @@ struct Unpacker {
     Parts<T, kParts, kLanes / kParts>::Write(v, at, 0, count);
   }
   template <int kGroups>
-  GROUPED_CONV_INLINE void CopyPair(T* p, const S* scratch) const {
-    Vector v[] = {finish(Load(scratch), 0),
-                  finish(Load(scratch + kLanes), kLanes)};
+  GROUPED_CONV_INLINE void CopyPair(T* p, const S* scratch,
+                                    int64_t index) const {
+    Vector v[] = {finish(Load(scratch), index),
+                  finish(Load(scratch + kLanes), index + kLanes)};
     TransposePair<S, 2 * kLanes / kGroups>(v);
     Convert<T, kLanes>::Write(v[0], p);
     Convert<T, kLanes>::Write(v[1], p + kLanes);
@@ -1089,8 +1090,8 @@ struct Unpacker {
   const F finish;
 };
 
-// Calls f(tensor's address, scratch's address, groups) for all blocks of all
-// pixels, in the order of the tensor.
+// Calls f(tensor's address, scratch's address, groups, epilogue's index) for
+// all blocks of all pixels, in the order of the tensor.
 template <typename Tensor, typename Scratch, typename F>
 GROUPED_CONV_INLINE void ForBlocks(const Mapping& m, Tensor* tensor,
                                    Scratch* scratch, const F& f) {
@@ -1099,12 +1100,14 @@ GROUPED_CONV_INLINE void ForBlocks(const Mapping& m, Tensor* tensor,
     Tensor* from = tensor;
     Scratch* to = scratch;
     int64_t groups = m.groups;
+    int64_t index = 0;
     for (; groups >= m.groups_per_block; groups -= m.groups_per_block) {
-      f(from, to, m.groups_per_block);
+      f(from, to, m.groups_per_block, index);
       from += block_step;
       to += m.scratch_block;
+      index += m.epilogue_block;
     }
-    if (groups > 0) f(from, to, groups);
+    if (groups > 0) f(from, to, groups, index);
     tensor += m.pixel_step;
     scratch += m.scratch_pixel;
   }
@@ -1121,21 +1124,22 @@ void CopyNeighbours(const Copier& copier, const Mapping& m,
                            m.groups % m.groups_per_block == 0;
   ForBlocks(m, tensor, scratch,
             [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
-                int64_t groups) {
+                int64_t groups, int64_t index) {
               if (all_vectors) {  // Without what others need for each block.
                 copier.template CopyVector<1, 1>([p](int) { return p; }, kLanes,
-                                                 to, kLanes, 0);
+                                                 to, kLanes, index);
                 return;
               }
               const int64_t size = groups * m.channels;
               int64_t i = 0;
               const auto at = [&](int) { return p + i; };
               for (; i + kLanes <= size; i += kLanes) {
-                copier.template CopyVector<1, 1>(at, kLanes, to + i, kLanes, i);
+                copier.template CopyVector<1, 1>(at, kLanes, to + i, kLanes,
+                                                 index + i);
               }
               if (i < size) {
                 copier.template CopyVector<1, 1>(at, size - i, to + i, size - i,
-                                                 i);
+                                                 index + i);
               }
             });
 }
@@ -1145,24 +1149,25 @@ void CopyGroups(const Copier& copier, const Mapping& m,
                 typename Copier::Tensor* tensor,
                 typename Copier::Scratch* scratch) {
   constexpr int kChannels = Copier::kLanes / kGroups;
-  ForBlocks(
-      m, tensor, scratch,
-      [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
-          int64_t groups) {
-        int64_t c = 0;
-        const auto at = [&](int i) {
-          return i < groups ? p + c + i * m.group_step : Copier::Missing(p);
-        };
-        for (; c + kChannels <= m.channels; c += kChannels) {
-          copier.template CopyVector<kGroups, kGroups>(
-              at, kChannels, to + c * kGroups, Copier::kLanes, c * kGroups);
-        }
-        if (c < m.channels) {
-          copier.template CopyVector<kGroups, kGroups>(
-              at, m.channels - c, to + c * kGroups, (m.channels - c) * kGroups,
-              c * kGroups);
-        }
-      });
+  ForBlocks(m, tensor, scratch,
+            [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
+                int64_t groups, int64_t index) {
+              int64_t c = 0;
+              const auto at = [&](int i) {
+                return i < groups ? p + c + i * m.group_step
+                                  : Copier::Missing(p);
+              };
+              for (; c + kChannels <= m.channels; c += kChannels) {
+                copier.template CopyVector<kGroups, kGroups>(
+                    at, kChannels, to + c * kGroups, Copier::kLanes,
+                    index + c * kGroups);
+              }
+              if (c < m.channels) {
+                copier.template CopyVector<kGroups, kGroups>(
+                    at, m.channels - c, to + c * kGroups,
+                    (m.channels - c) * kGroups, index + c * kGroups);
+              }
+            });
 }
 
 // As CopyGroups, if a block of groups is one vector.
@@ -1173,10 +1178,10 @@ void CopyWhole(const Copier& copier, const Mapping& m,
   constexpr int kChannels = Copier::kLanes / kGroups;
   ForBlocks(m, tensor, scratch,
             [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
-                int64_t groups) {
+                int64_t groups, int64_t index) {
               copier.template CopyVector<kGroups, 1>([=](int) { return p; },
                                                      groups * kChannels, to,
-                                                     Copier::kLanes, 0);
+                                                     Copier::kLanes, index);
             });
 }
 
@@ -1185,9 +1190,10 @@ template <int kGroups, typename Copier>
 void CopyPairs(const Copier& copier, const Mapping& m,
                typename Copier::Tensor* tensor,
                typename Copier::Scratch* scratch) {
-  ForBlocks(m, tensor, scratch,
-            [&](typename Copier::Tensor* p, typename Copier::Scratch* to,
-                int64_t) { copier.template CopyPair<kGroups>(p, to); });
+  ForBlocks(
+      m, tensor, scratch,
+      [&](typename Copier::Tensor* p, typename Copier::Scratch* to, int64_t,
+          int64_t index) { copier.template CopyPair<kGroups>(p, to, index); });
 }
 
 template <typename Copier>
@@ -1198,6 +1204,7 @@ void CopyAny(const Copier& copier, const Mapping& m,
   constexpr int kSquare = Copier::kSquare;
   const int64_t size = m.channels * m.groups_per_block;
   const int64_t squares = m.pixel_step == 1 ? m.pixels - m.pixels % kSquare : 0;
+  int64_t index = 0;
   for (int64_t g = 0; g < m.groups; g += m.groups_per_block) {
     for (int64_t first = 0; first < size; first += kLanes) {
       const int64_t lanes = size - first < kLanes ? size - first : kLanes;
@@ -1213,14 +1220,15 @@ void CopyAny(const Copier& copier, const Mapping& m,
       int64_t n = 0;
       for (; n < squares; n += kSquare) {
         copier.CopySquares(row, n, lane + n * m.scratch_pixel, m.scratch_pixel,
-                           lanes, first);
+                           lanes, index + first);
       }
       for (; n < m.pixels; ++n) {
         copier.CopyScattered(row, n * m.pixel_step, lane + n * m.scratch_pixel,
-                             lanes, first);
+                             lanes, index + first);
       }
     }
     scratch += m.scratch_block;
+    index += m.epilogue_block;
   }
 }
 

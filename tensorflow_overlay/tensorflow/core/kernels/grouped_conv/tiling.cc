@@ -87,7 +87,7 @@ Form::Form(int64_t lanes, int64_t scalar_bytes, int64_t groups,
 
 Mapping Form::Map(const Steps& steps, int64_t block, int64_t blocks,
                   int64_t pixels, int64_t channels, int64_t scratch_pixel,
-                  int64_t scratch_block) const {
+                  int64_t scratch_block, int64_t epilogue_block) const {
   const int64_t first = block * groups_per_block();
   return {pixels,
           std::min(blocks * groups_per_block(), groups - first),
@@ -97,7 +97,8 @@ Mapping Form::Map(const Steps& steps, int64_t block, int64_t blocks,
           steps.channel,
           groups_per_block(),
           scratch_pixel,
-          scratch_block};
+          scratch_block,
+          epilogue_block};
 }
 
 int64_t SourcePosition(const Dimension& dim, bool backward, int64_t position,

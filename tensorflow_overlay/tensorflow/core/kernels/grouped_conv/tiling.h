@@ -98,10 +98,10 @@ struct Form {
   }
   // How `channels` of the groups of `blocks` blocks are copied, for so many
   // pixels of which each takes `scratch_pixel` elements in scratch, and each
-  // block scratch_block.
+  // block scratch_block and, of an epilogue, epilogue_block.
   Mapping Map(const Steps& steps, int64_t block, int64_t blocks, int64_t pixels,
-              int64_t channels, int64_t scratch_pixel,
-              int64_t scratch_block) const;
+              int64_t channels, int64_t scratch_pixel, int64_t scratch_block,
+              int64_t epilogue_block = 0) const;
 
   int64_t lanes;
   int64_t groups;
