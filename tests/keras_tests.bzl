@@ -65,6 +65,7 @@ def keras_tests(keras, release, official, environments, old):
         size = "enormous",
         file_env = {"//:docs/exports.md": "EXPORTS"},
         main = "export_formats_test.py",
+        shard_count = 2,
         path = [patched + "installed", release + "installed", exporters],
     )
     tests[keras + "_exchange_test"] = dict(

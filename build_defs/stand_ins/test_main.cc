@@ -17,6 +17,7 @@ struct Test {
   std::string name;
   std::function<void()> body;
   std::vector<std::string> failures;
+  bool ran = false;
 };
 
 // Filled by initializers of other files, so made when first asked for.
@@ -52,6 +53,7 @@ void WriteXml(const char* path) {
   if (file == nullptr) return;
   std::fprintf(file, "<testsuites>\n<testsuite name=\"all\">\n");
   for (const Test& test : Tests()) {
+    if (!test.ran) continue;
     std::fprintf(file, "<testcase classname=\"%s\" name=\"%s\">",
                  test.suite.c_str(), test.name.c_str());
     for (const std::string& failure : test.failures) {
@@ -67,7 +69,11 @@ void WriteXml(const char* path) {
 }  // namespace
 
 bool AddTest(const char* suite, const char* name, std::function<void()> body) {
-  Tests().push_back({suite, name, std::move(body), {}});
+  Test test;
+  test.suite = suite;
+  test.name = name;
+  test.body = std::move(body);
+  Tests().push_back(test);
   return true;
 }
 
@@ -81,16 +87,34 @@ void Failure::operator=(const Message& message) const {
 }  // namespace internal
 }  // namespace testing
 
+namespace {
+
+int FromEnvironment(const char* name, int otherwise) {
+  const char* const value = std::getenv(name);
+  return value == nullptr ? otherwise : std::atoi(value);
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
   using testing::internal::Tests;
   // Of GoogleTest's filters, the name of one test.
   const std::string filter = argc > 1 ? argv[1] : "";
+  // Of Bazel's shards, every so many-th test each.
+  const int shards = FromEnvironment("TEST_TOTAL_SHARDS", 1);
+  const int shard = FromEnvironment("TEST_SHARD_INDEX", 0);
+  if (const char* path = std::getenv("TEST_SHARD_STATUS_FILE")) {
+    if (FILE* file = std::fopen(path, "w")) std::fclose(file);
+  }
   int ran = 0;
   int failed = 0;
+  int index = 0;
   for (auto& test : Tests()) {
     const std::string name = test.suite + "." + test.name;
+    if (index++ % shards != shard) continue;
     if (!filter.empty() && filter != "--gtest_filter=" + name) continue;
     ++ran;
+    test.ran = true;
     testing::internal::running = &test;
     std::fprintf(stderr, "[ RUN  ] %s.%s\n", test.suite.c_str(),
                  test.name.c_str());
