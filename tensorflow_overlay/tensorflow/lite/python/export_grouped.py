@@ -31,6 +31,7 @@ from __future__ import print_function
 import argparse
 import collections
 import importlib
+import inspect
 import os
 import shutil
 import sys
@@ -271,8 +272,9 @@ def _save(model, folder):
       return path
     model = tf.keras.models.load_model(path, compile=False)
   if hasattr(model, "export"):
-    # Of Keras 3; others do not know `verbose`.
-    kwargs = {} if hasattr(model, "save_spec") else {"verbose": False}
+    # Keras 2 and the first releases of Keras 3 have no `verbose`.
+    parameters = inspect.signature(model.export).parameters
+    kwargs = {"verbose": False} if "verbose" in parameters else {}
     model.export(folder, **kwargs)
   else:
     tf.saved_model.save(model, folder)
