@@ -1,7 +1,7 @@
 # The front door. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help wheel plugin reproduce test test-releases fuzz demo bench lint format clean checkout refresh verify rebase pr
+.PHONY: help wheel plugin reproduce test test-releases test-tfjs fuzz demo bench lint format clean checkout refresh verify rebase pr
 
 # Which of the pinned releases a target is for.
 export DIST TF PYTHON_VERSION KERAS FOR
@@ -22,6 +22,9 @@ test: ## Run all tests
 
 test-releases: ## Test the plugin in each release of TensorFlow that it serves: hours (ARGS='--only 2.18': some)
 	@python3 -B ci/test_releases.py $(ARGS)
+
+test-tfjs: ## Test what docs/exports.md says of TensorFlow.js, in Node.js (ARGS='--wheel <file>': a plugin that is there)
+	@python3 -B ci/test_tfjs.py $(ARGS)
 
 fuzz: ## Fuzz the kernels and the ops (SEED=<n>, CASES=<n>; CASE=<n> or PROBLEM=<string>: repeat one)
 	@ci/run_fuzz

@@ -409,6 +409,29 @@ class ExportTest(ExportTestCase):
             self.export(model, "tensorflow")
         self.assertEmpty(os.listdir(self.folder))
 
+    @parameterized.parameters(
+        ("Conv2D", {}),
+        ("Conv2D", {"groups": 8}),
+        ("Conv3D", {}),
+        ("Conv2DTranspose", {}),
+        ("Conv2DTranspose", {"groups": 1}),
+    )
+    def test_channels_first_is_refused_for_tfjs(self, name, options):
+        options = {"groups": 2, "data_format": "channels_first", **options}
+        layer = getattr(layers, name)(8, 3, **options, name="first")
+        model = make_model(layer, shape=(8, 9, 8, 7)[: layer.rank + 1])
+        with self.assertRaisesRegex(ValueError, "'.*first.*' cannot be .* channels last.* NC"):
+            self.export(model, "tfjs")
+        self.assertEmpty(os.listdir(os.path.dirname(self.folder)))
+
+    @parameterized.parameters(("Conv1D", 2), ("Conv2D", 2), ("Conv2D", 1))
+    def test_dilated_transposed_is_refused_for_tfjs(self, name, groups):
+        layer = getattr(layers, name + "Transpose")(8, 3, groups=groups, dilation_rate=2)
+        model = make_model(layer, shape=(9, 8, 8)[-layer.rank - 1 :])
+        with self.assertRaisesRegex(ValueError, r"cannot be .*none with dilations, .* 2, 1\]"):
+            self.export(model, "tfjs")
+        self.assertEmpty(os.listdir(os.path.dirname(self.folder)))
+
     def test_command(self):
         path = self.folder + ".keras"
         self.transposed().save(path)

@@ -52,6 +52,16 @@ layer = keras.layers.Conv2D(8, 3, groups=4)
 function = tf.function(lambda x: layer(x)).get_concrete_function(tf.TensorSpec([1, 9, 9, 8]))
 print(*sys.argv[1:], "_XlaMustCompile" in str(function.graph.as_graph_def()))
 """
+SAVE = """
+import inspect
+import tensorflow_grouped_convolution
+tensorflow_grouped_convolution.patch_keras()
+from tensorflow import keras
+layers = [keras.Input((9, 9, 4)), keras.layers.Conv2D(8, 3, groups=2)]
+if "groups" in inspect.signature(keras.layers.Conv2DTranspose.__init__).parameters:
+    layers.append(keras.layers.Conv2DTranspose(8, 3, groups=4))
+keras.Sequential(layers).save("model.keras")
+"""
 
 
 class CommandTestCase(absltest.TestCase):
@@ -138,6 +148,22 @@ class RunTest(CommandTestCase):
             status, _, err = self.run_python("-m", PACKAGE, *wrong)
             self.assertEqual(status, 1)
             self.assertIn("Usage: python -m", err)
+
+
+class ExportTest(CommandTestCase):
+    def test_model_file(self):
+        if not importlib.util.find_spec("keras"):
+            self.skipTest("TensorFlow finds no Keras here")
+        status, _, err = self.run_python("-c", SAVE)
+        self.assertEqual(status, 0, err)
+        status, out, err = self.run_python(
+            *("-m", PACKAGE + ".export_grouped", "model.keras", "exported", "--to", "tensorflow")
+        )
+        self.assertEqual(status, 0, err)
+        self.assertIn("differ from the original's by up to", out)
+        # Converters do not look into what Keras compiles.
+        exported = (self.folder / "exported/saved_model/saved_model.pb").read_bytes()
+        self.assertNotIn(b"_XlaMustCompile", exported)
 
 
 class DoctorTest(CommandTestCase):

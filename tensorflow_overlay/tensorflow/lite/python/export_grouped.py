@@ -31,6 +31,7 @@ from __future__ import print_function
 import argparse
 import collections
 import importlib
+import inspect
 import os
 import shutil
 import sys
@@ -241,7 +242,8 @@ _TARGETS = collections.OrderedDict([
     # Computes in float16.
     ("coreml", _Target(_TRANSPOSED, None, _to_coreml, _run_coreml, 3e-2)),
     ("tfjs", _Target(
-        splitting.CONVOLUTIONS, None, _to_tfjs, _run_tfjs, 1e-3)),
+        splitting.CONVOLUTIONS, splitting.refuse_wrong_in_js, _to_tfjs,
+        _run_tfjs, 1e-3)),
     ("tflite", _Target(
         ("Conv3D",) + _TRANSPOSED, splitting.refuse_dilated_3d, _to_tflite,
         _run_tflite, 1e-3)),
@@ -270,8 +272,9 @@ def _save(model, folder):
       return path
     model = tf.keras.models.load_model(path, compile=False)
   if hasattr(model, "export"):
-    # Of Keras 3; others do not know `verbose`.
-    kwargs = {} if hasattr(model, "save_spec") else {"verbose": False}
+    # Keras 2 and the first releases of Keras 3 have no `verbose`.
+    parameters = inspect.signature(model.export).parameters
+    kwargs = {"verbose": False} if "verbose" in parameters else {}
     model.export(folder, **kwargs)
   else:
     tf.saved_model.save(model, folder)
@@ -396,6 +399,19 @@ def export(model, folder, to, inputs=None, tolerance=None):
                 error, unchecked)
 
 
+def _patch_keras():
+  """Has Keras read all grouped layers, and compile none by themselves.
+
+  Converters do not look into what is compiled. The Keras beside a rebuilt
+  TensorFlow need not be changed.
+  """
+  try:
+    from . import keras_patches  # pylint: disable=g-import-not-at-top
+  except ImportError:
+    return
+  keras_patches.patch_keras()
+
+
 def main(argv=None):
   """Exports by the command line."""
   parser = argparse.ArgumentParser(
@@ -415,6 +431,8 @@ def main(argv=None):
   if arguments.inputs:
     with np.load(arguments.inputs) as archive:
       inputs = dict(archive)
+  if not os.path.isdir(arguments.model):
+    _patch_keras()
   try:
     print(export(arguments.model, arguments.folder, arguments.to, inputs,
                  arguments.tolerance))

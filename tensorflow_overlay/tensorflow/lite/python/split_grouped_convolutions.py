@@ -688,6 +688,29 @@ def refuse_dilated_3d(op):
         "with dilations, and it has {}.".format(op.name, dilations))
 
 
+def refuse_wrong_in_js(op):
+  """Raises an error for a convolution that TensorFlow.js gets wrong.
+
+  Its transposed ones take no notice of dilations, and nor do they, or depthwise
+  ones, or the addition of biases, of channels that come first. If shapes fit,
+  it says nothing. A dense Conv2D may be right, with a bias that is fused.
+
+  Args:
+    op: The tf.Operation of a convolution.
+  """
+  dilations = list(op.get_attr("dilations"))
+  if _is_transposed(op.type) and any(dilation != 1 for dilation in dilations):
+    raise ValueError(
+        "Transposed convolution '{}' cannot be converted: TensorFlow.js has "
+        "none with dilations, and it has {}.".format(op.name, dilations))
+  if _channel_axis(op) == 1 and (op.type != "Conv2D" or
+                                 _num_groups(op, CONVOLUTIONS) > 1):
+    raise ValueError(
+        "Convolution '{}' cannot be converted: TensorFlow.js wants channels "
+        "last, and its data format is {}.".format(
+            op.name, op.get_attr("data_format").decode()))
+
+
 def _quantize_small_filters(content, convolutions):
   """Makes int8 of what dynamic range quantization left alone after the split.
 
