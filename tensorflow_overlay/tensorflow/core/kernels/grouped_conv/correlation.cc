@@ -37,6 +37,11 @@ constexpr int64_t kSeparateTasksPerThread = 8;
 constexpr int64_t kLatency = 8;
 constexpr int64_t kCacheBytes = 10;
 constexpr int64_t kMostBandRows = 4;
+// Of pairs, in cycles: a product of tiles, and loading a tile from the first
+// and from the second level's cache.
+constexpr int64_t kPairCost = 16;
+constexpr int64_t kPairLoadCost = 8;
+constexpr int64_t kCachedPairCost = 24;
 // Of units with so few vectors of w, calling the kernel for each costs much.
 constexpr int64_t kShortTile = 32;
 
@@ -97,6 +102,13 @@ int64_t Correlation<T, kPairs>::TilesCost(int64_t most_vectors) const {
     tiles.ForEach([&](int64_t, int64_t rows) {
       const int64_t cached =
           filter_bytes > kFirstCacheBytes ? vectors * vector_bytes : 0;
+      if (kPairs) {
+        const int64_t parts = CeilDiv(rows, int64_t{kMaxRows});
+        const int64_t w_cost = cached > 0 ? kCachedPairCost : kPairLoadCost;
+        cost += std::max(kPairCost * vectors * parts,
+                         kPairLoadCost * parts + w_cost * vectors);
+        return;
+      }
       cost += std::max(
           {vectors * rows, vectors + rows, kLatency, cached / kCacheBytes});
     });
@@ -117,7 +129,9 @@ void Correlation<T, kPairs>::Divide(int num_threads) {
   }
   tile_vectors = 1;
   for (int64_t vectors = 2; vectors <= kMaxVectors; ++vectors) {
-    if (TilesCost(vectors) < TilesCost(tile_vectors)) tile_vectors = vectors;
+    const int64_t more = TilesCost(vectors) - TilesCost(tile_vectors);
+    // Of pairs, more vectors share x, and wait less for each other.
+    if (more < 0 || (kPairs && more == 0)) tile_vectors = vectors;
   }
   // With a dilation, rows of x in between serve the next rows of sums.
   const Dimension& height = this->g.dim[1];

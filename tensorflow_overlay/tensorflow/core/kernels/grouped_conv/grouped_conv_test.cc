@@ -519,7 +519,9 @@ TEST(GroupedConvTest, ChosenProblems) {
         "g2ic128oc144ih4kh3ph1", "g5mb2ic60oc50ih7iw17kh2kw3ph1pw1",
         "g2ic48oc80ih9kh3dh2ph2", "g3ic48oc36ih11kh3sh2ph1", "g4mb2ic48oc56ih6",
         "g2ic64oc64ih1iw70kh1kw33pw16", "g2ic44oc20id3ih4kd2kh2_same",
-        "ic1400oc40ih3kh3ph1", "g2mb2ic24oc24ih20iw1kh3kw1ph1pw0",
+        "g2mb2ic32oc32ih3iw28kh3ph1", "g3ic48oc96ih2iw27kh3ph1",
+        "g2ic40oc32ih1iw51", "ic1400oc40ih3kh3ph1",
+        "g2mb2ic24oc24ih20iw1kh3kw1ph1pw0",
         // Of which no tap finds a pixel.
         "g16ic16oc16ih1iw1kh1kw1sw2pw1qw30", "g16ic16oc16ih4iw0kh1kw1pw8",
         // Many taps, dilated or not.

@@ -204,7 +204,8 @@ struct PairSums {
 // x and w are two neighbouring channels each, the first in the lower half.
 struct PairKernels {
   // As Kernels<float>::multiply for vectors of one group, with at most
-  // kMaxRows. `tiles` says how the processor's tiles are set up, at first 0.
+  // kMaxRows or, of two vectors, twice as many. `tiles` says how the
+  // processor's tiles are set up, at first 0.
   void (*multiply[kMaxVectors])(const Tile<float>& tile, int64_t rows,
                                 int64_t* tiles);
   void (*sum_outer)(const PairSums& sums, int64_t* tiles);

@@ -86,26 +86,33 @@ void Configure(int64_t rows, int64_t rest, int64_t* tiles) {
   asm volatile("ldtilecfg %0" : : "m"(config));
 }
 
-// Calls f(tile, unit, vector) for each of the tiles of sums, with constants. An
-// instruction waits for the last one with the same sums, so that several units
-// are summed together if they have few vectors.
-#define FOR_SUMS(f)                             \
-  do {                                          \
-    f(0, 0, 0);                                 \
-    if (kUnits * kVectorCount > 1) {            \
-      f(1, 1 / kVectorCount, 1 % kVectorCount); \
-    }                                           \
-    if (kUnits * kVectorCount > 2) {            \
-      f(2, 2 / kVectorCount, 2 % kVectorCount); \
-    }                                           \
-    if (kUnits * kVectorCount > 3) {            \
-      f(3, 3 / kVectorCount, 3 % kVectorCount); \
-    }                                           \
+// Calls f(tile) for each of the first kCount tiles of sums, with constants.
+#define FOR_SUMS(f)       \
+  do {                    \
+    f(0);                 \
+    if (kCount > 1) f(1); \
+    if (kCount > 2) f(2); \
+    if (kCount > 3) f(3); \
   } while (false)
 
-template <int kVectorCount, int kUnits>
-void MultiplyUnits(const Tile<float>& tile, int64_t unit, int64_t rows,
-                   int64_t* tiles) {
+// Parts of a Tile that are summed together, as an instruction waits for the
+// last one with the same sums, and loads share what they can: several units, or
+// the rows' halves, which may have a row in common.
+struct TileParts {
+  int64_t rows;  // Of each.
+  // From the first one's x, w and sums to the next one's.
+  int64_t x_step;
+  int64_t w_step;
+  int64_t sum_step;
+};
+
+template <int kVectorCount, int kParts, bool kSameW>
+void MultiplyParts(const Tile<float>& tile, int64_t unit,
+                   const TileParts& parts, int64_t* tiles) {
+  constexpr int kCount = kVectorCount * kParts;
+  // Tiles that share w, or else x, follow each other.
+#define PART(t) (kSameW ? t % kParts : t / kVectorCount)
+#define VECTOR(t) (kSameW ? t / kParts : t % kVectorCount)
   const int64_t x_bytes = tile.x_row * sizeof(float);
   const int64_t w_bytes = tile.w_depth * sizeof(float);
   const int64_t sum_bytes = tile.sum_row * sizeof(float);
@@ -115,12 +122,12 @@ void MultiplyUnits(const Tile<float>& tile, int64_t unit, int64_t rows,
   const auto rest_of = [&](int64_t p) {
     return p < tile.num_products ? tile.products[p].depth % kDepth : 0;
   };
-#define SUMS_OF(u, v) (sums + u * tile.sum_unit + v * kLanes)
-#define LOAD_SUMS(t, u, v) _tile_loadd(t, SUMS_OF(u, v), sum_bytes)
-#define STORE_SUMS(t, u, v) _tile_stored(t, SUMS_OF(u, v), sum_bytes)
-#define ZERO_SUMS(t, u, v) _tile_zero(t)
+#define SUMS_OF(t) (sums + PART(t) * parts.sum_step + VECTOR(t) * kLanes)
+#define LOAD_SUMS(t) _tile_loadd(t, SUMS_OF(t), sum_bytes)
+#define STORE_SUMS(t) _tile_stored(t, SUMS_OF(t), sum_bytes)
+#define ZERO_SUMS(t) _tile_zero(t)
   int64_t rest = rest_of(0);
-  Configure(rows, rest, tiles);
+  Configure(parts.rows, rest, tiles);
   if (tile.accumulate) {
     FOR_SUMS(LOAD_SUMS);
   } else {
@@ -131,41 +138,54 @@ void MultiplyUnits(const Tile<float>& tile, int64_t unit, int64_t rows,
       // Setting up tiles forgets the sums.
       FOR_SUMS(STORE_SUMS);
       rest = rest_of(p);
-      Configure(rows, rest, tiles);
+      Configure(parts.rows, rest, tiles);
       FOR_SUMS(LOAD_SUMS);
     }
     const Product<float>& product = tile.products[p];
     const float* x = product.x + x_offset;
     const float* w = product.w + w_offset;
+#define ADD_PRODUCT_OF(t, x_tile, w_tile)                                \
+  if (kSameW || VECTOR(t) == 0) {                                        \
+    _tile_loadd(x_tile, x + PART(t) * parts.x_step, x_bytes);            \
+  }                                                                      \
+  if (!kSameW || PART(t) == 0) {                                         \
+    _tile_loadd(w_tile, w + PART(t) * parts.w_step + VECTOR(t) * kLanes, \
+                w_bytes);                                                \
+  }                                                                      \
+  _tile_dpbf16ps(t, x_tile, w_tile)
+#define ADD_PRODUCT(t) ADD_PRODUCT_OF(t, TILE_X, TILE_W)
+#define ADD_REST(t) ADD_PRODUCT_OF(t, TILE_REST_X, TILE_REST_W)
     for (int64_t k = product.depth; k >= kDepth; k -= kDepth) {
-#define ADD_PRODUCT(t, u, v)                                      \
-  if (v == 0) _tile_loadd(TILE_X, x + u * tile.x_unit, x_bytes);  \
-  _tile_loadd(TILE_W, w + u * tile.w_unit + v * kLanes, w_bytes); \
-  _tile_dpbf16ps(t, TILE_X, TILE_W)
       FOR_SUMS(ADD_PRODUCT);
       x += kDepth;
       w += kDepth * tile.w_depth;
     }
-    if (rest > 0) {
-#define ADD_REST(t, u, v)                                              \
-  if (v == 0) _tile_loadd(TILE_REST_X, x + u * tile.x_unit, x_bytes);  \
-  _tile_loadd(TILE_REST_W, w + u * tile.w_unit + v * kLanes, w_bytes); \
-  _tile_dpbf16ps(t, TILE_REST_X, TILE_REST_W)
-      FOR_SUMS(ADD_REST);
-    }
+    if (rest > 0) FOR_SUMS(ADD_REST);
   }
   FOR_SUMS(STORE_SUMS);
 }
 
 template <int kVectorCount>
 void Multiply(const Tile<float>& tile, int64_t rows, int64_t* tiles) {
+  if (rows > kMaxRows) {
+    const int64_t half = (rows + 1) / 2;
+    const TileParts halves = {half, (rows - half) * tile.x_row, 0,
+                              (rows - half) * tile.sum_row};
+    // There are tiles for no more vectors.
+    constexpr int kVectors = kVectorCount <= 2 ? kVectorCount : 1;
+    for (int64_t unit = 0; unit < tile.units; ++unit) {
+      MultiplyParts<kVectors, 2, true>(tile, unit, halves, tiles);
+    }
+    return;
+  }
+  const TileParts units = {rows, tile.x_unit, tile.w_unit, tile.sum_unit};
   constexpr int kUnits = kVectorCount > 2 ? 1 : 4 / kVectorCount;
   int64_t unit = 0;
   for (; unit + kUnits <= tile.units; unit += kUnits) {
-    MultiplyUnits<kVectorCount, kUnits>(tile, unit, rows, tiles);
+    MultiplyParts<kVectorCount, kUnits, false>(tile, unit, units, tiles);
   }
   for (; unit < tile.units; ++unit) {
-    MultiplyUnits<kVectorCount, 1>(tile, unit, rows, tiles);
+    MultiplyParts<kVectorCount, 1, false>(tile, unit, units, tiles);
   }
 }
 
@@ -174,23 +194,22 @@ void Multiply(const Tile<float>& tile, int64_t rows, int64_t* tiles) {
 template <int kSums>
 void SumOuterTiles(const PairSums& sums, int64_t channels, int64_t vector,
                    const int64_t* x_offset, float* const* sum, int64_t* tiles) {
-  // FOR_SUMS has a unit for each.
-  constexpr int kUnits = kSums, kVectorCount = 1;
+  constexpr int kCount = kSums;
   const int64_t x_bytes = sums.x_row * sizeof(BFloat16);
   const int64_t w_bytes = sums.w_depth * sizeof(float);
   const int64_t sum_bytes = sums.sum_row * sizeof(float);
   const int64_t rest = sums.depth % kDepth;
   Configure(channels, rest, tiles);
-#define LOAD_OUTER(t, u, v) _tile_loadd(t, sum[u], sum_bytes)
-#define STORE_OUTER(t, u, v) _tile_stored(t, sum[u], sum_bytes)
+#define LOAD_OUTER(t) _tile_loadd(t, sum[t], sum_bytes)
+#define STORE_OUTER(t) _tile_stored(t, sum[t], sum_bytes)
   FOR_SUMS(LOAD_OUTER);
   for (int64_t p = 0; p < sums.num_rows; ++p) {
     const BFloat16* x = sums.rows[p].x;
     const float* w = sums.rows[p].w + vector * kLanes;
     for (int64_t k = sums.depth; k >= kDepth; k -= kDepth) {
       _tile_loadd(TILE_W, w, w_bytes);
-#define ADD_OUTER(t, u, v)                       \
-  _tile_loadd(TILE_X, x + x_offset[u], x_bytes); \
+#define ADD_OUTER(t)                             \
+  _tile_loadd(TILE_X, x + x_offset[t], x_bytes); \
   _tile_dpbf16ps(t, TILE_X, TILE_W)
       FOR_SUMS(ADD_OUTER);
       x += 2 * kDepth;
@@ -198,8 +217,8 @@ void SumOuterTiles(const PairSums& sums, int64_t channels, int64_t vector,
     }
     if (rest > 0) {
       _tile_loadd(TILE_REST_W, w, w_bytes);
-#define ADD_REST_OUTER(t, u, v)                       \
-  _tile_loadd(TILE_REST_X, x + x_offset[u], x_bytes); \
+#define ADD_REST_OUTER(t)                             \
+  _tile_loadd(TILE_REST_X, x + x_offset[t], x_bytes); \
   _tile_dpbf16ps(t, TILE_REST_X, TILE_REST_W)
       FOR_SUMS(ADD_REST_OUTER);
     }

@@ -253,7 +253,8 @@ struct Pass {
   }
   // How many rows a tile of so many vectors should have at most.
   int64_t MaxRows(int64_t vectors) const {
-    return kPairs ? kMaxRows : kernels.max_rows[vectors - 1];
+    if (kPairs) return vectors == 2 ? 2 * kMaxRows : kMaxRows;
+    return kernels.max_rows[vectors - 1];
   }
   // What one of `count` tasks costs.
   int64_t TaskCycles(int64_t count) const {
