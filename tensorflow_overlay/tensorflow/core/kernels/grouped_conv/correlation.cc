@@ -37,6 +37,8 @@ constexpr int64_t kSeparateTasksPerThread = 8;
 constexpr int64_t kLatency = 8;
 constexpr int64_t kCacheBytes = 10;
 constexpr int64_t kMostBandRows = 4;
+// Rows of x of units whose sums are in scratch together.
+constexpr int64_t kScratchUnitBytes = 1 << 17;
 // Of pairs, in cycles: a product of tiles, and loading a tile from the first
 // and from the second level's cache.
 constexpr int64_t kPairCost = 16;
@@ -73,7 +75,8 @@ struct Correlation : Pass<T, kPairs> {
   // Their filters must stay in the first level's cache. That takes few calls,
   // and stores neighbouring cache lines of sums one after the other.
   bool units_together;
-  // How many units' sums of a row are in scratch at once.
+  // How many units' sums of a row are in scratch at once. Where all go through
+  // it, several units' are copied to neighbouring cache lines together.
   int64_t scratch_units;
 
  private:
@@ -182,9 +185,11 @@ void Correlation<T, kPairs>::Divide(int num_threads) {
       (short_tiles || (this->in_place && this->g.filter_taps() == 1)) &&
       this->units_per_set * filter_bytes <= kFirstCacheFilterBytes;
   scratch_units = 1;
-  if (kPairs && !waiting) {
-    scratch_units = std::min(this->units_per_set,
-                             kSumBytes / (this->width * position_bytes));
+  if (!waiting && !std::is_same<T, Sum<T>>::value) {
+    scratch_units = std::max<int64_t>(
+        1, std::min({this->units_per_set,
+                     kSumBytes / (band_rows * this->width * position_bytes),
+                     kScratchUnitBytes / (this->slots * row_bytes)}));
   }
   this->SetPrefetch();
   const int64_t tasks = CeilDiv(most_tasks, this->sets());
@@ -494,10 +499,6 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
         const int64_t missing =
             (v + num_v) * form_.channels_per_vector - unit.channels;
         tile.last_lanes = direct && missing > 0 ? form_.lanes - missing : 0;
-        const auto multiply =
-            neighbours ? multiply_neighbours[num_j - 1]
-                       : pass_.kernels
-                             .multiply[form_.log_groups][num_v - 1][num_j - 1];
         for (int64_t y = 0; y < num_rows; ++y) {
           tile.sum = sum + y * sums_row_step;
           tile.products = products_ + y * most_products_;
@@ -506,8 +507,11 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
           x_.FetchUntil(vectors_done, row_vectors);
           if (kPairs) {
             MultiplyPairs(tile, num_v, num_j);
+          } else if (neighbours) {
+            multiply_neighbours[num_j - 1](tile);
           } else {
-            multiply(tile);
+            pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](
+                tile);
           }
         }
       };

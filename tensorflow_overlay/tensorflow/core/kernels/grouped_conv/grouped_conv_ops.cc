@@ -89,14 +89,13 @@ bool HasAmx() {
 
 // Who takes what, where the stock kernel computes grouped convolutions too and
 // was right for hundreds of random geometries: forward in 2-D, channels last.
-// Milliseconds, 3x3 at batch 8 with 2 cores and AMX: oneDNN's, the best on a
-// busy machine, / ours, on a quieter one:
-//   28x28, 128 channels a group   3.3 / 22
-//   28x28, 64                     1.8 / 4.8
-//   7x7, 32                       1.0 / 1.2
-//   14x14, 16                     1.3 / 1.3
-//   28x28, 8                      2.1 / 1.4
-//   56x56, 4                      5.4 / 2.1
+// Milliseconds of a call of a tf.function, 3x3 at batch 8 with 2 cores and AMX,
+// of which 0.35 are the call: oneDNN's / ours (of 64 and more channels, those
+// of the input's gradient, which is as much work):
+//   28x28, 128 channels a group   1.74 / 2.13
+//   28x28, 64                     1.07 / 1.13
+//   7x7, 32                       0.74 / 0.65
+//   14x14, 16                     0.83 / 0.72
 // With strides or dilations, or filters larger than the image, oneDNN's is not
 // always right. In float32 and half, without AMX, and before 2.21, whose oneDNN
 // was not compared, all is ours.
@@ -109,7 +108,7 @@ bool IsPlain(const grouped_conv::Dimension& dim) {
 }
 bool OneDnnIsFaster(OpKernelContext* context, bfloat16, const ConvGeometry& g) {
   static const bool has_amx = HasAmx();
-  constexpr int64_t kFewestChannels = 24;
+  constexpr int64_t kFewestChannels = 64;
   constexpr bool is_compared = TF_GRAPH_DEF_VERSION >= 2474;
   return is_compared && has_amx &&
          str_util::StartsWith(context->op_kernel().def().op(), "_Mkl") &&

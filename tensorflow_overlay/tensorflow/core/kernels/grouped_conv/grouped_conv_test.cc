@@ -476,6 +476,7 @@ TEST(GroupedConvTest, RandomProblems) {
 }
 
 TEST(GroupedConvTest, ChosenProblems) {
+  TellProblemOnSignals();
   for (const char* problem :
        {// Empty input or filter: zeros, then the epilogue.
         "mb2ic0oc5ih4", "g4ic4oc8ih0ph1", "mb2ic0oc5ih4_cf",

@@ -86,13 +86,20 @@ void Configure(int64_t rows, int64_t rest, int64_t* tiles) {
   asm volatile("ldtilecfg %0" : : "m"(config));
 }
 
-// Calls f(tile) for each of the first kCount tiles of sums, with constants.
-#define FOR_SUMS(f)       \
-  do {                    \
-    f(0);                 \
-    if (kCount > 1) f(1); \
-    if (kCount > 2) f(2); \
-    if (kCount > 3) f(3); \
+// Does f(tile), some statements, for each of the first kCount tiles of sums,
+// with constants.
+#define FOR_SUMS(f)   \
+  do {                \
+    f(0);             \
+    if (kCount > 1) { \
+      f(1);           \
+    }                 \
+    if (kCount > 2) { \
+      f(2);           \
+    }                 \
+    if (kCount > 3) { \
+      f(3);           \
+    }                 \
   } while (false)
 
 // Parts of a Tile that are summed together, as an instruction waits for the
