@@ -15,8 +15,8 @@ def tf_kernel_library(
         srcs = [],
         hdrs = [],
         deps = [],
-        copts = [],
-        **kwargs):
+        copts = []):
+    # No more keywords: the macro of a source tree takes few that cc_library has.
     native.cc_library(
         name = name,
         srcs = srcs,
@@ -24,7 +24,6 @@ def tf_kernel_library(
         copts = tf_copts() + copts,
         alwayslink = True,
         deps = deps,
-        **kwargs
     )
 
 def tf_cc_test(name, srcs, deps, copts = [], **kwargs):

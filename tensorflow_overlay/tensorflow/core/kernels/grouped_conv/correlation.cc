@@ -58,8 +58,9 @@ struct Tensors {
 template <typename T, bool kPairs>
 struct Correlation : Pass<T, kPairs> {
   // With two vectors, each x that is loaded is used twice.
-  Correlation(const ConvGeometry& geometry, bool backward)
-      : Pass<T, kPairs>(geometry, backward, /*best_vectors=*/2,
+  Correlation(const AllKernels& kernels, const ConvGeometry& geometry,
+              bool backward)
+      : Pass<T, kPairs>(kernels, geometry, backward, /*best_vectors=*/2,
                         /*in_place_vectors=*/1.5, /*in_place_positions=*/4) {}
 
   void Divide(int num_threads);
@@ -315,7 +316,8 @@ class CorrelationTask {
   const int64_t most_products_;  // Of a row.
   Product<S>* const products_;   // Of a band's rows.
   int64_t* const num_products_;
-  S* const sums_;  // Of a row or, until their last chunk, of all rows.
+  // Of a band's rows and some units or, until their last chunk, of all rows.
+  S* const sums_;
   Unit* const unit_;
   // Of a unit's vectors. If there are several units, they have all channels.
   const Pieces pieces_;
@@ -566,17 +568,18 @@ Result Correlation<T, kPairs>::Run(const Tensors<T, kPairs>& tensors,
 constexpr int64_t kFewestPairs = 5;
 
 template <typename T>
-constexpr bool InPairs(const ConvGeometry&, bool, const T*, const T*) {
+constexpr bool InPairs(const AllKernels&, const ConvGeometry&, bool, const T*,
+                       const T*) {
   return false;
 }
-bool InPairs(const ConvGeometry& g, bool backward, const BFloat16* x,
-             const BFloat16* filter) {
+bool InPairs(const AllKernels& kernels, const ConvGeometry& g, bool backward,
+             const BFloat16* x, const BFloat16* filter) {
   const int64_t channels =
       backward ? g.output_channels_per_group() : g.input_channels_per_group();
   const auto is_float = [](const void* p) {
     return reinterpret_cast<uintptr_t>(p) % alignof(float) == 0;
   };
-  return GetPairKernels() != nullptr && g.layout == Layout::kChannelsLast &&
+  return kernels.of_pairs != nullptr && g.layout == Layout::kChannelsLast &&
          channels % 2 == 0 && channels >= 2 * kFewestPairs && is_float(x) &&
          is_float(filter);
 }
@@ -587,13 +590,14 @@ Result Correlate(const ConvGeometry& geometry, bool backward, const T* x,
                  TaskRunner* runner) {
   // Only bfloat16 has pairs.
   constexpr bool kPairs = std::is_same<T, BFloat16>::value;
-  if (kPairs && InPairs(geometry, backward, x, filter)) {
-    return Correlation<T, kPairs>(geometry, backward)
+  const AllKernels& kernels = GetKernels();
+  if (kPairs && InPairs(kernels, geometry, backward, x, filter)) {
+    return Correlation<T, kPairs>(kernels, geometry, backward)
         .Run({reinterpret_cast<const typename Pass<T, kPairs>::X*>(x), filter,
               epilogue, sums},
              runner);
   }
-  return Correlation<T, false>(geometry, backward)
+  return Correlation<T, false>(kernels, geometry, backward)
       .Run({x, filter, epilogue, sums}, runner);
 }
 

@@ -92,8 +92,9 @@ struct FilterGradientPass : Pass<T> {
   using S = Sum<T>;
 
   // Fewer vectors are fewer groups, which are copied faster.
-  FilterGradientPass(const ConvGeometry& geometry, bool in_pairs)
-      : Pass<T>(geometry, /*backward=*/false, /*best_vectors=*/1,
+  FilterGradientPass(const AllKernels& kernels, const ConvGeometry& geometry,
+                     bool in_pairs)
+      : Pass<T>(kernels, geometry, /*backward=*/false, /*best_vectors=*/1,
                 /*in_place_vectors=*/1.25, /*in_place_positions=*/16,
                 in_pairs ? 0 : kMaxLogGroups),
         in_pairs(in_pairs) {}
@@ -225,7 +226,8 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
       new (&half_done[i]) std::atomic<bool>(false);
   }
   return RunTasks(
-      tasks, this->TaskCycles(tasks), runner, [&](int64_t i, Scratch* scratch) {
+      tasks, this->TaskCycles(tasks) / (in_pairs ? kPairSpeed : 1), runner,
+      [&](int64_t i, Scratch* scratch) {
         const int64_t set = i % sets;
         int64_t slice = i / sets;
         S* sums = slices > 1 ? partial.get() + i * set_size
@@ -460,7 +462,8 @@ class ChannelRows {
       // A pair of channels is a "pixel", and a pixel a "channel".
       const Mapping mapping = {pairs,           1, pixels_, 1, 0,
                                steps.pixel / 2, 1, step_,   0};
-      pair_copies_.pack(mapping, reinterpret_cast<const float*>(from), pairs_);
+      pass_.pair_copies.pack(mapping, reinterpret_cast<const float*>(from),
+                             pairs_);
       BFloat16* to =
           x_ + (slot * units_ + i) * unit_size_ + first_ - span_.first;
       for (int64_t c = 0; c < pairs; ++c) {
@@ -471,7 +474,6 @@ class ChannelRows {
   }
 
   const Pass<BFloat16>& pass_;
-  const Kernels<float>& pair_copies_ = GetKernels<float>();
   const BFloat16* const tensor_;
   const int64_t first_group_;
   const int64_t units_;
@@ -655,23 +657,32 @@ void FilterGradientPass<T>::StoreBias(const Unit& first, int64_t count,
           first.first_channel);
 }
 
-// Whether tiles are faster, and sums over pairs of positions right: the last
-// position of an odd row is paired with a pixel that it has nothing to do with,
-// times zero.
+// Whether tiles are faster.
 constexpr int64_t kFewestPairedChannels = 10;
 constexpr int64_t kFewestPairedPositions = 4;
 
-bool MayPair(const ConvGeometry&, const void*) { return false; }
-bool MayPair(const ConvGeometry& g, const BFloat16* input) {
-  const PairKernels* const kernels = GetPairKernels();
-  return kernels != nullptr && g.layout == Layout::kChannelsLast &&
+bool MayPair(const AllKernels&, const ConvGeometry&, const void*) {
+  return false;
+}
+bool MayPair(const AllKernels& kernels, const ConvGeometry& g,
+             const BFloat16* input) {
+  return kernels.of_pairs != nullptr && g.layout == Layout::kChannelsLast &&
          g.input_channels_per_group() % 2 == 0 &&
          g.input_channels_per_group() >= kFewestPairedChannels &&
          g.output_channels_per_group() >= kFewestPairedChannels &&
-         g.dim[2].output >= kFewestPairedPositions &&
-         reinterpret_cast<uintptr_t>(input) % alignof(float) == 0 &&
-         (g.dim[2].output % 2 == 0 ||
-          kernels->all_finite(g.input_size(), input));
+         g.dim[2].output >= kFewestPairedPositions && g.dim[2].stride == 1 &&
+         reinterpret_cast<uintptr_t>(input) % alignof(float) == 0;
+}
+
+// The last position of an odd row is paired with a pixel that it has nothing to
+// do with, times zero.
+bool PairsAreRight(const AllKernels&, const ConvGeometry&, const void*) {
+  return false;
+}
+bool PairsAreRight(const AllKernels& kernels, const ConvGeometry& g,
+                   const BFloat16* input) {
+  return g.dim[2].output % 2 == 0 ||
+         kernels.of_pairs->all_finite(g.input_size(), input);
 }
 
 }  // namespace
@@ -705,16 +716,17 @@ Result FilterGradient(const ConvGeometry& geometry, const T* input,
     return Result::kOk;
   }
   const ConvGeometry g = WithFullTiles(geometry);
-  if (MayPair(g, input)) {
-    FilterGradientPass<T> pass(g, /*in_pairs=*/true);
+  const AllKernels& kernels = GetKernels();
+  if (MayPair(kernels, g, input)) {
+    FilterGradientPass<T> pass(kernels, g, /*in_pairs=*/true);
     if (!pass.DivideFilter()) return Result::kOutOfMemory;
     pass.Divide();
-    if (pass.CanPair()) {
+    if (pass.CanPair() && PairsAreRight(kernels, g, input)) {
       return pass.Run(input, output_backprop, filter_backprop, bias_backprop,
                       runner);
     }
   }
-  FilterGradientPass<T> pass(g, /*in_pairs=*/false);
+  FilterGradientPass<T> pass(kernels, g, /*in_pairs=*/false);
   if (!pass.DivideFilter()) return Result::kOutOfMemory;
   pass.Divide();
   return pass.Run(input, output_backprop, filter_backprop, bias_backprop,

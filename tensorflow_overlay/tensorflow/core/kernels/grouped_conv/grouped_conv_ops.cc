@@ -90,12 +90,13 @@ bool HasAmx() {
 // Who takes what, where the stock kernel computes grouped convolutions too and
 // was right for hundreds of random geometries: forward in 2-D, channels last.
 // Milliseconds of a call of a tf.function, 3x3 at batch 8 with 2 cores and AMX,
-// of which 0.35 are the call: oneDNN's / ours (of 64 and more channels, those
-// of the input's gradient, which is as much work):
-//   28x28, 128 channels a group   1.74 / 2.13
-//   28x28, 64                     1.07 / 1.13
-//   7x7, 32                       0.74 / 0.65
-//   14x14, 16                     0.83 / 0.72
+// of which 0.35 are the call: oneDNN's / ours (of 64 and more channels, ours is
+// the input's gradient, which is as much work):
+//   28x28, 128 channels a group   1.78 / 2.13
+//   28x28, 64                     1.05 / 1.13
+//   7x7, 32                       0.74 / 0.73
+//   14x14, 16                     0.83 / 0.74
+// Ours has tiles for even numbers of channels only.
 // With strides or dilations, or filters larger than the image, oneDNN's is not
 // always right. In float32 and half, without AMX, and before 2.21, whose oneDNN
 // was not compared, all is ours.
@@ -108,13 +109,14 @@ bool IsPlain(const grouped_conv::Dimension& dim) {
 }
 bool OneDnnIsFaster(OpKernelContext* context, bfloat16, const ConvGeometry& g) {
   static const bool has_amx = HasAmx();
-  constexpr int64_t kFewestChannels = 64;
+  const int64_t fewest_channels =
+      g.input_channels_per_group() % 2 == 0 ? 64 : 24;
   constexpr bool is_compared = TF_GRAPH_DEF_VERSION >= 2474;
   return is_compared && has_amx &&
          str_util::StartsWith(context->op_kernel().def().op(), "_Mkl") &&
          g.layout == Layout::kChannelsLast && IsPlain(g.dim[1]) &&
-         IsPlain(g.dim[2]) && g.input_channels_per_group() >= kFewestChannels &&
-         g.output_channels_per_group() >= kFewestChannels;
+         IsPlain(g.dim[2]) && g.input_channels_per_group() >= fewest_channels &&
+         g.output_channels_per_group() >= fewest_channels;
 }
 
 // What all convolution kernels share: they check everything before they or the

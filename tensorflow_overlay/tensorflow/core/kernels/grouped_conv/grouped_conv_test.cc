@@ -375,11 +375,15 @@ void TellProblem(int signal) {
 }
 
 void TellProblemOnSignals() {
-  struct sigaction action = {};
-  action.sa_handler = TellProblem;
-  for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
-    sigaction(signal, &action, &handler_before[signal]);
-  }
+  static const bool installed = [] {
+    struct sigaction action = {};
+    action.sa_handler = TellProblem;
+    for (const int signal : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) {
+      sigaction(signal, &action, &handler_before[signal]);
+    }
+    return true;
+  }();
+  static_cast<void>(installed);
 }
 
 void TestProblem(const std::string& text) {
@@ -624,8 +628,8 @@ void TestInfinities(const std::string& text) {
   }
 }
 
-// What is not among an element's products has no part in it, not even times
-// zero.
+// An infinite x that is not among an element's products has no part in it, not
+// even times zero. (An infinite w may: padding is zeros where x is copied.)
 TEST(GroupedConvTest, InfinitiesStayWhereTheyBelong) {
   ForEachInstructionSet([] {
     for (const char* problem :

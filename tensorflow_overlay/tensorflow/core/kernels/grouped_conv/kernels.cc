@@ -18,12 +18,21 @@ limitations under the License.
 #include <cstdlib>
 #include <cstring>
 
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace grouped_conv {
 
-// One of each kernels_*.cc.
+// One of each kernels_*.cc, which only a machine that has the instruction set
+// may call.
 #ifdef __x86_64__
 namespace amx {
-// Null if the compiler, the processor or the kernel has none.
+// Null if the compiler knows no tiles.
 const PairKernels* GetPairKernels();
 }  // namespace amx
 namespace avx512 {
@@ -39,17 +48,35 @@ AllKernels MakeKernels();
 
 namespace {
 
-struct Isa {
-  const char* name;
-  bool supported;
-  AllKernels kernels;
-};
+bool Always() { return true; }
 
 #ifdef __x86_64__
+bool HasAvx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
 bool HasAvx512() {
   return __builtin_cpu_supports("avx512f") &&
          __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl");
+}
+bool HasAmx() {
+  unsigned eax, ebx, ecx, edx;
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+  return HasAvx512() && __builtin_cpu_supports("avx512bw") &&
+         __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
+         (edx & (kAmxBf16 | kAmxTile)) == (kAmxBf16 | kAmxTile) &&
+         amx::GetPairKernels() != nullptr;
+}
+// Asks Linux for the tiles, which it gives a process for good.
+bool MayUseTiles() {
+#ifdef __linux__
+  // ARCH_REQ_XCOMP_PERM of asm/prctl.h, for the feature TILEDATA.
+  constexpr int kRequest = 0x1023, kTileData = 18;
+  static const bool may = syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return may;
+#else
+  return false;
+#endif
 }
 
 // AVX-512, with tiles for what they are faster for.
@@ -60,57 +87,68 @@ AllKernels MakeAmxKernels() {
 }
 #endif
 
+struct Isa {
+  Isa(const char* name, bool (*has)(), bool (*may_use)(), AllKernels (*make)())
+      : name(name),
+        supported(has()),
+        may_use(may_use),
+        kernels(supported ? make() : AllKernels()) {}
+
+  const char* name;
+  bool supported;
+  bool (*may_use)();  // Asked when it is to be used.
+  AllKernels kernels;
+};
+
 const Isa& ChooseIsa() {
   // The best first.
   static const Isa isas[] = {
 #ifdef __x86_64__
-      {"amx", HasAvx512() && amx::GetPairKernels() != nullptr,
-       MakeAmxKernels()},
-      {"avx512", HasAvx512(), avx512::MakeKernels()},
-      {"avx2", __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"),
-       avx2::MakeKernels()},
+      {"amx", HasAmx, MayUseTiles, MakeAmxKernels},
+      {"avx512", HasAvx512, Always, avx512::MakeKernels},
+      {"avx2", HasAvx2, Always, avx2::MakeKernels},
 #endif
-      {"generic", true, generic::MakeKernels()},
+      {"generic", Always, Always, generic::MakeKernels},
   };
   const char* const forced = std::getenv("TF_GROUPED_CONV_ISA");
   const Isa* best = nullptr;
   for (const Isa& isa : isas) {
-    if (!isa.supported) continue;
-    if (best == nullptr ||
-        (forced != nullptr && std::strcmp(forced, isa.name) == 0)) {
-      best = &isa;
+    if (forced != nullptr && std::strcmp(forced, isa.name) == 0 &&
+        isa.supported && isa.may_use()) {
+      return isa;
     }
+  }
+  for (const Isa& isa : isas) {
+    if (best == nullptr && isa.supported && isa.may_use()) best = &isa;
   }
   return *best;
 }
 
-const AllKernels& ChooseKernels() { return ChooseIsa().kernels; }
-
 }  // namespace
 
-const PairKernels* GetPairKernels() { return ChooseKernels().of_pairs; }
+template <>
+const Kernels<float>& AllKernels::Of() const {
+  return of_float;
+}
+template <>
+const Kernels<double>& AllKernels::Of() const {
+  return of_double;
+}
+template <>
+const Kernels<Half>& AllKernels::Of() const {
+  return of_half;
+}
+template <>
+const Kernels<BFloat16>& AllKernels::Of() const {
+  return of_bfloat16;
+}
+template <>
+const Kernels<int32_t>& AllKernels::Of() const {
+  return of_int32;
+}
+
+const AllKernels& GetKernels() { return ChooseIsa().kernels; }
 
 const char* InstructionSet() { return ChooseIsa().name; }
-
-template <>
-const Kernels<float>& GetKernels() {
-  return ChooseKernels().of_float;
-}
-template <>
-const Kernels<double>& GetKernels() {
-  return ChooseKernels().of_double;
-}
-template <>
-const Kernels<Half>& GetKernels() {
-  return ChooseKernels().of_half;
-}
-template <>
-const Kernels<BFloat16>& GetKernels() {
-  return ChooseKernels().of_bfloat16;
-}
-template <>
-const Kernels<int32_t>& GetKernels() {
-  return ChooseKernels().of_int32;
-}
 
 }  // namespace grouped_conv

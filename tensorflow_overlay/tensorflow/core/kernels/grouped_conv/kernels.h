@@ -204,7 +204,8 @@ struct PairSums {
 // x and w are two neighbouring channels each, the first in the lower half.
 struct PairKernels {
   // As Kernels<float>::multiply for vectors of one group, with at most
-  // kMaxRows or, of two vectors, twice as many. `tiles` says how the
+  // kMaxRows or, of two vectors, twice as many, but that the processor may sum
+  // the pairs of a column in an order of its own. `tiles` says how the
   // processor's tiles are set up, at first 0.
   void (*multiply[kMaxVectors])(const Tile<float>& tile, int64_t rows,
                                 int64_t* tiles);
@@ -228,14 +229,15 @@ struct AllKernels {
   Kernels<BFloat16> of_bfloat16;
   Kernels<int32_t> of_int32;
   const PairKernels* of_pairs;  // Null if it has none.
+
+  template <typename T>
+  const Kernels<T>& Of() const;
 };
 
 // The kernels for this machine's best instruction set, or for that which the
 // environment variable TF_GROUPED_CONV_ISA names ("avx2", say), if the machine
-// has it.
-template <typename T>
-const Kernels<T>& GetKernels();
-const PairKernels* GetPairKernels();
+// has it. As that may change, to be asked once for each convolution.
+const AllKernels& GetKernels();
 // Its name.
 const char* InstructionSet();
 

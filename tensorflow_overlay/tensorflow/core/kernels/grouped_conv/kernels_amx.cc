@@ -19,7 +19,7 @@ limitations under the License.
 
 #include "tensorflow/core/kernels/grouped_conv/kernels.h"
 
-#if defined(__x86_64__) && defined(__has_include)
+#if defined(__x86_64__) && defined(__linux__) && defined(__has_include)
 #if __has_include(<amxbf16intrin.h>)
 #define GROUPED_CONV_HAS_AMX
 #endif
@@ -29,14 +29,11 @@ limitations under the License.
 #ifdef GROUPED_CONV_HAS_AMX
 
 #pragma GCC target("avx512f,avx512bw,avx512vl,amx-tile,amx-bf16")
-#include <cpuid.h>
 #include <immintrin.h>
 // Of what these headers themselves leave undefined.
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 #include <stddef.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 namespace grouped_conv {
 namespace amx {
@@ -133,6 +130,8 @@ void MultiplyParts(const Tile<float>& tile, int64_t unit,
 #define LOAD_SUMS(t) _tile_loadd(t, SUMS_OF(t), sum_bytes)
 #define STORE_SUMS(t) _tile_stored(t, SUMS_OF(t), sum_bytes)
 #define ZERO_SUMS(t) _tile_zero(t)
+  // What the tiles are loaded from is in memory.
+  asm volatile("" : : : "memory");
   int64_t rest = rest_of(0);
   Configure(parts.rows, rest, tiles);
   if (tile.accumulate) {
@@ -206,6 +205,7 @@ void SumOuterTiles(const PairSums& sums, int64_t channels, int64_t vector,
   const int64_t w_bytes = sums.w_depth * sizeof(float);
   const int64_t sum_bytes = sums.sum_row * sizeof(float);
   const int64_t rest = sums.depth % kDepth;
+  asm volatile("" : : : "memory");
   Configure(channels, rest, tiles);
 #define LOAD_OUTER(t) _tile_loadd(t, sum[t], sum_bytes)
 #define STORE_OUTER(t) _tile_stored(t, sum[t], sum_bytes)
@@ -318,21 +318,6 @@ bool AllFinite(int64_t count, const BFloat16* numbers) {
   return true;
 }
 
-// Whether the processor has tiles, and Linux gives them to this process.
-bool MayUseTiles() {
-  unsigned eax, ebx, ecx, edx;
-  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
-  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) ||
-      (edx & (kAmxBf16 | kAmxTile)) != (kAmxBf16 | kAmxTile) ||
-      !__builtin_cpu_supports("avx512bw") ||
-      !__builtin_cpu_supports("avx512vl")) {
-    return false;
-  }
-  // ARCH_REQ_XCOMP_PERM of asm/prctl.h, for the feature TILEDATA.
-  constexpr int kRequest = 0x1023, kTileData = 18;
-  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
-}
-
 }  // namespace
 
 const PairKernels* GetPairKernels() {
@@ -343,8 +328,7 @@ const PairKernels* GetPairKernels() {
       Pair,
       Part,
       AllFinite};
-  static const bool may = MayUseTiles();
-  return may ? &kernels : nullptr;
+  return &kernels;
 }
 
 }  // namespace amx

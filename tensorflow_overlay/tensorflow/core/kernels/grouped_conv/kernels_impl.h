@@ -857,8 +857,7 @@ constexpr int MaxNeighbourRows(int groups) {
 }
 
 // As AddProducts for kTaps columns of x whose rows are neighbours, so that each
-// x is loaded once for all the sums that it is a factor of. Returns where the
-// next column of x starts.
+// x is loaded once for all the sums that it is a factor of.
 template <typename S, int kGroups, int kTaps, int kRows>
 GROUPED_CONV_INLINE void AddTaps(const S* x, int64_t x_step, const S* w,
                                  int64_t w_step,
@@ -1015,7 +1014,10 @@ struct Packer {
                                          S* scratch, int64_t lanes,
                                          int64_t) const {
     T all[kLanes] = {};
-    for (int i = 0; i < lanes; ++i) all[i] = row[i][offset];
+    // A float may be a pair of something else.
+    for (int i = 0; i < lanes; ++i) {
+      __builtin_memcpy(&all[i], row[i] + offset, sizeof(T));
+    }
     Put(Convert<T, kLanes>::Read(all), scratch, lanes);
   }
 

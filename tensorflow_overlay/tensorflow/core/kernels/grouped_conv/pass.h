@@ -48,6 +48,8 @@ constexpr int64_t kMostRowsInPlace = 5;
 constexpr int64_t kMostTapsInPlace = 32;
 // Tensors that are larger together are fetched ahead.
 constexpr int64_t kPrefetchBytes = 1 << 24;
+// Pairs are multiplied about so many times as fast as what they are counted as.
+constexpr int64_t kPairSpeed = 8;
 // Bounds what a unit needs for each channel.
 constexpr int64_t kMaxPartVectors = 256;
 
@@ -72,15 +74,17 @@ struct Pass {
   // `in_place_vectors` times as many vectors may be needed. Rows that are read
   // in place and have padding have `in_place_positions` for each tap, at least,
   // as there are tiles of single positions at their ends.
-  Pass(const ConvGeometry& geometry, bool backward, int64_t best_vectors,
-       double in_place_vectors, int64_t in_place_positions,
+  Pass(const AllKernels& all_kernels, const ConvGeometry& geometry,
+       bool backward, int64_t best_vectors, double in_place_vectors,
+       int64_t in_place_positions,
        int most_log_groups = kPairs ? 0 : kMaxLogGroups)
       : g(geometry),
         backward(backward),
         in_place_positions(in_place_positions),
-        kernels(GetKernels<T>()),
-        x_kernels(GetKernels<X>()),
-        pair_kernels(GetPairKernels()),
+        kernels(all_kernels.Of<T>()),
+        x_kernels(all_kernels.Of<X>()),
+        pair_copies(all_kernels.of_float),
+        pair_kernels(all_kernels.of_pairs),
         x_channels((backward ? g.output_channels_per_group()
                              : g.input_channels_per_group()) /
                    kTogether),
@@ -260,14 +264,17 @@ struct Pass {
   int64_t TaskCycles(int64_t count) const {
     const double products = static_cast<double>(g.output_size()) *
                             g.filter_taps() * g.input_channels_per_group();
-    return static_cast<int64_t>(products / count / form.lanes) + 1;
+    return static_cast<int64_t>(products / count / form.lanes /
+                                (kPairs ? kPairSpeed : 1)) +
+           1;
   }
 
   const ConvGeometry g;
   const bool backward;
   const int64_t in_place_positions;
   const Kernels<T>& kernels;
-  const Kernels<X>& x_kernels;  // That copy x.
+  const Kernels<X>& x_kernels;        // That copy x.
+  const Kernels<float>& pair_copies;  // That copy pairs.
   const PairKernels* const pair_kernels;
   const int64_t x_channels;
   const int64_t out_channels;
