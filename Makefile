@@ -20,7 +20,7 @@ plugin: ## Build the wheel that adds the kernels to TensorFlow as released into 
 test: ## Run all tests
 	@ci/run_tests
 
-test-releases: ## Test the plugin in each release of TensorFlow that it serves: hours (ARGS='--only 2.18': some)
+test-releases: ## Test the plugin in each release of TensorFlow that it serves: half an hour (ARGS='--only 2.18': some)
 	@python3 -B ci/test_releases.py $(ARGS)
 
 test-tfjs: ## Test what docs/exports.md says of TensorFlow.js, in Node.js (ARGS='--wheel <file>': a plugin that is there)

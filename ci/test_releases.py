@@ -3,8 +3,8 @@
 For each environment below it makes a virtual one, installs official packages and the
 wheel that `make plugin` makes, and runs, as a user would, what the plugin says
 of itself, and the tests of ops, Jacobians, TensorFlow Lite, Keras layers, saving and the
-command. Prints a table, in Markdown, of what was run with what. It takes hours, and of
-the network as much as all these packages.
+command. Prints a table, in Markdown, of what was run with what. It takes half an
+hour, and of the network as much as all these packages.
 """
 
 import argparse
