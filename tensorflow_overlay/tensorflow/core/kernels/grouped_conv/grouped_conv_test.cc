@@ -479,78 +479,89 @@ TEST(GroupedConvTest, RandomProblems) {
   }
 }
 
-TEST(GroupedConvTest, ChosenProblems) {
+const char* const kChosenProblems[] = {
+    // Empty input or filter: zeros, then the epilogue.
+    "mb2ic0oc5ih4", "g4ic4oc8ih0ph1", "mb2ic0oc5ih4_cf",
+    // Nothing to sum, over many taps.
+    "ic0oc2ih1kh1iw1kw4194304dw2pw4194304",
+    "ic2oc0ih1kh1iw1kw4194304dw2pw4194304",
+    // Nothing to write at all.
+    "mb0ic4oc4ih5kh3", "g2ic4oc0ih5", "ih2kh3",
+    // Windows that lie in the padding alone.
+    "g2ic4oc4ih2kh1ph5", "g2ic4oc4ih3kh2dh9ph9",
+    // Strides that skip inputs, whose gradient is then zero.
+    "g3ic6oc9ih11kh1sh4", "g3ic6oc9ih11kh2sh5dh3ph1",
+    // One layer of each class of channels per group.
+    "g32mb2ic32oc32ih12kh3ph1", "g32mb1ic64oc128ih9kh3ph1",
+    "g32mb2ic128oc128ih10kh3ph1", "g16ic128oc128ih9kh3ph1sh2",
+    "g3mb2ic240oc240ih5", "g4ic192oc192ih1iw40kh1kw16pw8",
+    // What is read where it lies: strided, padded above and below alone, of
+    // the last groups.
+    "g2mb2ic64oc64ih9sh2", "g2mb2ic64oc32ih9kh3kw1ph1pw0",
+    "g3mb2ic96oc48ih4iw5kh2kw1",
+    // The same, with the filters of all groups in the first cache and
+    // vectors that are stored in part.
+    "g3mb2ic60oc60ih5", "g5mb2ic45oc45ih3",
+    // One channel a group, whose taps are read where they lie: padded, by
+    // more than the filter has, strided, dilated, too wide for it.
+    "g32mb2ic32oc32ih9iw40kh3ph1", "g16mb2ic16oc32ih3iw60kh3kw5sw2pw9qw2",
+    "g48ic48oc96ih5iw70kh3dh2ph2", "g16ic16oc16ih4iw200kh1kw9dw3pw12",
+    "g64ic64oc64id3ih4iw50kd2kh2kw3pw1", "g32ic32oc32ih3iw7kh3kw3ph1",
+    "g16ic16oc16ih20iw60kh18kw3ph9pw1", "g16ic16oc16ih1iw9000kh1kw3pw1",
+    // Copied, several rows at once: of two images, with more taps than are
+    // held in registers, strided, dilated, one above the other, two
+    // channels of each.
+    "g48mb2ic48oc48ih9iw15kh7ph3", "g32ic32oc32ih6iw40kh7kw17ph3pw8",
+    "g32mb2ic32oc32ih11kh7sh2ph3", "g32ic32oc32ih12kh7dh2ph6",
+    "g16mb2ic16oc16id4ih6kd3kh3pd1ph1", "g19mb2ic19oc38ih7kh7ph3",
+    "g8mb3ic8oc16ih5iw31kh6kw5ph2pw2", "g16ic16oc16ih3iw9kh90ph45",
+    // Pairs of channels: of one, two and several vectors, so that one or
+    // several units are summed at once; with and without a rest of a row's
+    // depth; in chunks; of single positions; dilated, strided; 1x1.
+    "g7mb2ic112oc112ih5kh3ph1", "g3mb2ic36oc78ih6kh3ph1",
+    "g2ic128oc144ih4kh3ph1", "g5mb2ic60oc50ih7iw17kh2kw3ph1pw1",
+    "g2ic48oc80ih9kh3dh2ph2", "g3ic48oc36ih11kh3sh2ph1", "g4mb2ic48oc56ih6",
+    "g2ic64oc64ih1iw70kh1kw33pw16", "g2ic44oc20id3ih4kd2kh2_same",
+    "g2mb2ic32oc32ih3iw28kh3ph1", "g3ic48oc96ih2iw27kh3ph1",
+    "g2ic40oc32ih1iw51", "ic1400oc40ih3kh3ph1",
+    "g2mb2ic24oc24ih20iw1kh3kw1ph1pw0",
+    // Of which no tap finds a pixel.
+    "g16ic16oc16ih1iw1kh1kw1sw2pw1qw30", "g16ic16oc16ih4iw0kh1kw1pw8",
+    // Many taps, dilated or not.
+    "g2ic2oc2ih1iw600kh1kw150dw2_same", "g2ic2oc2ih4iw256kh48kw64ph24pw32",
+    "g16ic16oc16ih1iw600kh1kw33pw16", "g2ic2oc2ih4iw256kh80kw32ph40pw16",
+    // Pixels that make other rows, of one image or of all.
+    "g3mb4ic24oc48ih7", "g2mb3ic8oc8ih4iw7_cf", "g5mb7ic40oc20id2ih4iw3",
+    // Filter gradients whose sums exceed the tensors.
+    "g2ic128oc64ih2", "ic130oc40ih3kh3ph1",
+    // Filters beyond the first cache, for rows of few positions.
+    "g2ic128oc128ih7kh3ph1", "ic72oc200ih5kh3ph1",
+    // Two vectors for a block of groups, some of whose groups are missing.
+    "g6mb2ic48oc48ih7kh3ph1", "g3mb2ic48oc48ih6kh3ph1",
+    // What does not fit scratch memory whole: channels, taps of a row, rows
+    // of the filter, the image's width, the window's.
+    "mb2ic20000oc5ih1iw2", "mb2ic3oc20000ih1iw9kh1kw3sw7",
+    "mb2ic3oc20000ih1iw20kh1kw3sw7pw3", "mb2ic3oc20000ih1iw20kh1kw5sw3pw4",
+    "ic4oc4ih1iw9000kh1kw8990", "g2ic4oc4ih62kh60", "ic64oc3ih2iw5000kw3",
+    "g20ic40oc20ih3iw5000kw2_cf", "ic2oc2ih1iw200000kh1kw2dw190000",
+    // Strides beyond the window and the input.
+    "mb2ic3oc5ih9kh3sh100sw4ph2", "g16ic32oc32ih4iw30kh1sw30"};
+
+// Each is a part of them, for a shard of its own.
+void TestChosenProblems(int part) {
+  constexpr int kParts = 4;
   TellProblemOnSignals();
-  for (const char* problem :
-       {// Empty input or filter: zeros, then the epilogue.
-        "mb2ic0oc5ih4", "g4ic4oc8ih0ph1", "mb2ic0oc5ih4_cf",
-        // Nothing to sum, over many taps.
-        "ic0oc2ih1kh1iw1kw4194304dw2pw4194304",
-        "ic2oc0ih1kh1iw1kw4194304dw2pw4194304",
-        // Nothing to write at all.
-        "mb0ic4oc4ih5kh3", "g2ic4oc0ih5", "ih2kh3",
-        // Windows that lie in the padding alone.
-        "g2ic4oc4ih2kh1ph5", "g2ic4oc4ih3kh2dh9ph9",
-        // Strides that skip inputs, whose gradient is then zero.
-        "g3ic6oc9ih11kh1sh4", "g3ic6oc9ih11kh2sh5dh3ph1",
-        // One layer of each class of channels per group.
-        "g32mb2ic32oc32ih12kh3ph1", "g32mb1ic64oc128ih9kh3ph1",
-        "g32mb2ic128oc128ih10kh3ph1", "g16ic128oc128ih9kh3ph1sh2",
-        "g3mb2ic240oc240ih5", "g4ic192oc192ih1iw40kh1kw16pw8",
-        // What is read where it lies: strided, padded above and below alone, of
-        // the last groups.
-        "g2mb2ic64oc64ih9sh2", "g2mb2ic64oc32ih9kh3kw1ph1pw0",
-        "g3mb2ic96oc48ih4iw5kh2kw1",
-        // The same, with the filters of all groups in the first cache and
-        // vectors that are stored in part.
-        "g3mb2ic60oc60ih5", "g5mb2ic45oc45ih3",
-        // One channel a group, whose taps are read where they lie: padded, by
-        // more than the filter has, strided, dilated, too wide for it.
-        "g32mb2ic32oc32ih9iw40kh3ph1", "g16mb2ic16oc32ih3iw60kh3kw5sw2pw9qw2",
-        "g48ic48oc96ih5iw70kh3dh2ph2", "g16ic16oc16ih4iw200kh1kw9dw3pw12",
-        "g64ic64oc64id3ih4iw50kd2kh2kw3pw1", "g32ic32oc32ih3iw7kh3kw3ph1",
-        "g16ic16oc16ih20iw60kh18kw3ph9pw1", "g16ic16oc16ih1iw9000kh1kw3pw1",
-        // Copied, several rows at once: of two images, with more taps than are
-        // held in registers, strided, dilated, one above the other, two
-        // channels of each.
-        "g48mb2ic48oc48ih9iw15kh7ph3", "g32ic32oc32ih6iw40kh7kw17ph3pw8",
-        "g32mb2ic32oc32ih11kh7sh2ph3", "g32ic32oc32ih12kh7dh2ph6",
-        "g16mb2ic16oc16id4ih6kd3kh3pd1ph1", "g19mb2ic19oc38ih7kh7ph3",
-        "g8mb3ic8oc16ih5iw31kh6kw5ph2pw2", "g16ic16oc16ih3iw9kh90ph45",
-        // Pairs of channels: of one, two and several vectors, so that one or
-        // several units are summed at once; with and without a rest of a row's
-        // depth; in chunks; of single positions; dilated, strided; 1x1.
-        "g7mb2ic112oc112ih5kh3ph1", "g3mb2ic36oc78ih6kh3ph1",
-        "g2ic128oc144ih4kh3ph1", "g5mb2ic60oc50ih7iw17kh2kw3ph1pw1",
-        "g2ic48oc80ih9kh3dh2ph2", "g3ic48oc36ih11kh3sh2ph1", "g4mb2ic48oc56ih6",
-        "g2ic64oc64ih1iw70kh1kw33pw16", "g2ic44oc20id3ih4kd2kh2_same",
-        "g2mb2ic32oc32ih3iw28kh3ph1", "g3ic48oc96ih2iw27kh3ph1",
-        "g2ic40oc32ih1iw51", "ic1400oc40ih3kh3ph1",
-        "g2mb2ic24oc24ih20iw1kh3kw1ph1pw0",
-        // Of which no tap finds a pixel.
-        "g16ic16oc16ih1iw1kh1kw1sw2pw1qw30", "g16ic16oc16ih4iw0kh1kw1pw8",
-        // Many taps, dilated or not.
-        "g2ic2oc2ih1iw600kh1kw150dw2_same", "g2ic2oc2ih4iw256kh48kw64ph24pw32",
-        "g16ic16oc16ih1iw600kh1kw33pw16", "g2ic2oc2ih4iw256kh80kw32ph40pw16",
-        // Pixels that make other rows, of one image or of all.
-        "g3mb4ic24oc48ih7", "g2mb3ic8oc8ih4iw7_cf", "g5mb7ic40oc20id2ih4iw3",
-        // Filter gradients whose sums exceed the tensors.
-        "g2ic128oc64ih2", "ic130oc40ih3kh3ph1",
-        // Filters beyond the first cache, for rows of few positions.
-        "g2ic128oc128ih7kh3ph1", "ic72oc200ih5kh3ph1",
-        // Two vectors for a block of groups, some of whose groups are missing.
-        "g6mb2ic48oc48ih7kh3ph1", "g3mb2ic48oc48ih6kh3ph1",
-        // What does not fit scratch memory whole: channels, taps of a row, rows
-        // of the filter, the image's width, the window's.
-        "mb2ic20000oc5ih1iw2", "mb2ic3oc20000ih1iw9kh1kw3sw7",
-        "mb2ic3oc20000ih1iw20kh1kw3sw7pw3", "mb2ic3oc20000ih1iw20kh1kw5sw3pw4",
-        "ic4oc4ih1iw9000kh1kw8990", "g2ic4oc4ih62kh60", "ic64oc3ih2iw5000kw3",
-        "g20ic40oc20ih3iw5000kw2_cf", "ic2oc2ih1iw200000kh1kw2dw190000",
-        // Strides beyond the window and the input.
-        "mb2ic3oc5ih9kh3sh100sw4ph2", "g16ic32oc32ih4iw30kh1sw30"}) {
+  int i = 0;
+  for (const char* problem : kChosenProblems) {
+    if (i++ % kParts != part) continue;
     ForEachInstructionSet([&] { TestProblem(problem); });
   }
 }
+
+TEST(GroupedConvTest, ChosenProblems0) { TestChosenProblems(0); }
+TEST(GroupedConvTest, ChosenProblems1) { TestChosenProblems(1); }
+TEST(GroupedConvTest, ChosenProblems2) { TestChosenProblems(2); }
+TEST(GroupedConvTest, ChosenProblems3) { TestChosenProblems(3); }
 
 // Runs a pass with an infinite number among those at `source`, as `run` does,
 // and expects of the result that it is finite where the reference is.
