@@ -36,6 +36,7 @@ constexpr int64_t kSeparateTasksPerThread = 8;
 // for the next.
 constexpr int64_t kLatency = 8;
 constexpr int64_t kCacheBytes = 10;
+// With more rows at once, what they need does not stay in that cache.
 constexpr int64_t kMostBandRows = 4;
 // Rows of x of units whose sums are in scratch together.
 constexpr int64_t kScratchUnitBytes = 1 << 17;

@@ -115,6 +115,9 @@ struct FilterGradientPass : Pass<T> {
                 Scratch* scratch, float* sums, float* bias_sums) const;
   void SumPairs(const Chunk&, int64_t, int64_t, const void*, const void*,
                 Scratch*, void*, void*) const {}
+  // Calls f(row, count) for the rows of a slice, as many as there are at once.
+  template <typename F>
+  void ForRows(int64_t slice, const F& f) const;
   void StoreUnits(const Chunk& chunk, const Unit& first, int64_t count,
                   const S* sums, T* filter) const;
   void StoreBias(const Unit& first, int64_t count, const S* sums,
@@ -264,6 +267,20 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
 }
 
 template <typename T>
+template <typename F>
+void FilterGradientPass<T>::ForRows(int64_t slice, const F& f) const {
+  const int64_t end_row = this->rows * (slice + 1) / slices;
+  const int64_t height = this->g.dim[1].output;
+  int64_t rows;
+  for (int64_t row = this->rows * slice / slices; row < end_row; row += rows) {
+    rows = std::min({rows_at_once - row % height % rows_at_once,
+                     std::max(rows_at_once, height) - row % height,
+                     end_row - row});
+    f(row, rows);
+  }
+}
+
+template <typename T>
 void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
                                      int64_t slice, const T* input,
                                      const T* gradient, const T* filter,
@@ -294,18 +311,12 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
   const int64_t vectors = this->form.Vectors(first.channels);
 
   const int64_t end_row = this->rows * (slice + 1) / slices;
-  const int64_t height = this->g.dim[1].output;
   const int64_t full_width = this->g.dim[2].output;
   const int64_t x_rows = this->g.batch * this->XSize(0) * this->XSize(1);
   for (int64_t begin = 0; begin < full_width; begin += this->width) {
     const int64_t count = std::min(this->width, full_width - begin);
     x.Start(chunk, 0, 1, begin, begin + this->width);
-    int64_t rows;
-    for (int64_t row = this->rows * slice / slices; row < end_row;
-         row += rows) {
-      rows = std::min({rows_at_once - row % height % rows_at_once,
-                       std::max(rows_at_once, height) - row % height,
-                       end_row - row});
+    ForRows(slice, [&](int64_t row, int64_t rows) {
       x.Load(row, rows);
       // Whole rows are neighbours.
       const int64_t at_once = whole_rows ? rows : 1;
@@ -388,7 +399,7 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
         outer.sum = bias_sums + i * part_size;
         this->kernels.sum_outer[this->form.log_groups](outer);
       }
-    }
+    });
   }
 }
 
@@ -405,32 +416,26 @@ class ChannelRows {
            static_cast<int64_t>(sizeof(BFloat16));
   }
 
-  // Loads what at most `most` rows of out need at once, for `pixels` of x.
+  // Loads what at most `most` whole rows of out need of a chunk at once.
   ChannelRows(const Pass<BFloat16>& pass, const BFloat16* tensor, int64_t set,
-              int64_t most, int64_t pixels, Scratch* scratch)
+              const Chunk& chunk, int64_t most, Scratch* scratch)
       : pass_(pass),
         tensor_(tensor),
+        chunk_(chunk),
         first_group_(pass.GetUnit(set, 0).block),
         units_(pass.SetUnits(set)),
-        step_(ChannelStep(pixels)),
-        unit_size_(pass.chunks.largest().channels * step_),
+        span_(NeededSpan(pass.plan, chunk, 0, 1, 0, pass.width)),
+        first_(std::max<int64_t>(span_.first, 0)),
+        pixels_(std::min(span_.end, pass.XSize(2)) - first_),
+        step_(ChannelStep(span_.end - span_.first)),
+        unit_size_(chunk.channels * step_),
         x_(scratch->Take<BFloat16>(pass.slots * units_ * unit_size_)),
         pairs_(scratch->Take<float>(unit_size_ / 2)),
-        row_(scratch->Take<int64_t>(pass.chunks.largest().rows * most)),
-        slot_(scratch->Take<int64_t>(pass.chunks.largest().rows * most)),
-        cache_(pass.slots, scratch) {}
-
-  // Forgets all rows. What is loaded from now on is for `chunk` and positions
-  // [begin, end).
-  void Start(const Chunk& chunk, int64_t begin, int64_t end) {
-    chunk_ = chunk;
-    begin_ = begin;
-    cache_.Clear();
-    span_ = NeededSpan(pass_.plan, chunk, 0, 1, begin, end);
-    first_ = std::max<int64_t>(span_.first, 0);
-    pixels_ = std::min(span_.end, pass_.XSize(2)) - first_;
+        row_(scratch->Take<int64_t>(chunk.rows * most)),
+        slot_(scratch->Take<int64_t>(chunk.rows * most)),
+        cache_(pass.slots, scratch) {
     // Copies leave zero what is around them.
-    std::memset(x_, 0, pass_.slots * units_ * unit_size_ * sizeof(BFloat16));
+    std::memset(x_, 0, pass.slots * units_ * unit_size_ * sizeof(BFloat16));
   }
 
   void Load(int64_t row, int64_t count) {
@@ -444,7 +449,7 @@ class ChannelRows {
   const BFloat16* Find(int64_t i, int64_t r, int64_t j, const Run& run) const {
     const int64_t slot = slot_[r * count_ + j];
     if (slot < 0) return nullptr;
-    return x_ + (slot * units_ + i) * unit_size_ + run.x + begin_ - span_.first;
+    return x_ + (slot * units_ + i) * unit_size_ + run.x - span_.first;
   }
   int64_t channel_step() const { return step_; }
 
@@ -475,8 +480,12 @@ class ChannelRows {
 
   const Pass<BFloat16>& pass_;
   const BFloat16* const tensor_;
+  const Chunk chunk_;
   const int64_t first_group_;
   const int64_t units_;
+  const Span span_;
+  const int64_t first_;  // The pixels that are copied.
+  const int64_t pixels_;
   const int64_t step_;
   const int64_t unit_size_;
   BFloat16* const x_;
@@ -484,11 +493,6 @@ class ChannelRows {
   int64_t* const row_;
   int64_t* const slot_;
   RowCache cache_;
-  Chunk chunk_;
-  Span span_;
-  int64_t first_;  // The pixels that are copied.
-  int64_t pixels_;
-  int64_t begin_;
   int64_t count_;
 };
 
@@ -497,8 +501,7 @@ bool FilterGradientPass<T>::CanPair() const {
   const Chunk& largest = this->chunks.largest();
   const Span span =
       NeededSpan(this->plan, this->chunks.Get(0), 0, 1, 0, this->width);
-  return this->plan.num_phases == 1 && this->plan.x_step == 1 &&
-         this->width == this->g.dim[2].output && largest.channels % 2 == 0 &&
+  return this->width == this->g.dim[2].output && largest.channels % 2 == 0 &&
          // The first chunk has the most taps, but maybe not the widest.
          (this->chunks.count() == 1 || largest.taps == this->plan.num_taps) &&
          ChannelRows::Bytes(this->slots, this->units_per_set, largest.channels,
@@ -516,9 +519,7 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
   const int64_t part_size = this->part_size();
   const int64_t depth = CeilDiv(this->width, 2);
   const int64_t w_row_size = depth * part_size;
-  const Span span = NeededSpan(this->plan, chunk, 0, 1, 0, this->width);
-  ChannelRows x(*this, input, set, rows_at_once, span.end - span.first,
-                scratch);
+  ChannelRows x(*this, input, set, chunk, rows_at_once, scratch);
   float* const w = scratch->Take<float>(rows_at_once * units * w_row_size);
   // What the lanes without a channel hold is never stored.
   std::memset(w, 0, rows_at_once * units * w_row_size * sizeof(float));
@@ -533,71 +534,58 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
   outer.vectors = this->form.Vectors(first.channels);
   outer.x_row = x.channel_step();
   outer.x_tap = this->plan.tap_step;
+  outer.depth = depth;
   outer.w_depth = part_size;
   outer.sum_row = part_size;
   outer.sum_tap = chunk.channels * part_size;
 
-  const int64_t end_row = this->rows * (slice + 1) / slices;
-  const int64_t height = this->g.dim[1].output;
-  const int64_t full_width = this->g.dim[2].output;
-  for (int64_t begin = 0; begin < full_width; begin += this->width) {
-    const int64_t count = std::min(this->width, full_width - begin);
-    outer.depth = CeilDiv(count, 2);
-    x.Start(chunk, begin, begin + this->width);
-    int64_t rows;
-    for (int64_t row = this->rows * slice / slices; row < end_row;
-         row += rows) {
-      rows = std::min({rows_at_once - row % height % rows_at_once,
-                       std::max(rows_at_once, height) - row % height,
-                       end_row - row});
-      x.Load(row, rows);
-      for (int64_t j = 0; j < rows; ++j) {
-        for (int64_t i = 0; i < units; ++i) {
-          const BFloat16* from = gradient + this->OutOffset(row + j) +
-                                 first.offset + i * this->out_steps.group +
-                                 begin * this->out_steps.pixel;
-          float* to = w + (j * units + i) * w_row_size;
-          for (int64_t n = 0; n < count; n += 2) {
-            kernels.pair(first.channels, from,
-                         n + 1 < count ? from + this->out_steps.pixel : kZeros,
-                         to);
-            from += 2 * this->out_steps.pixel;
-            to += part_size;
-          }
-        }
-      }
-      const Phase& phase = this->plan.phases[0];
+  ForRows(slice, [&](int64_t row, int64_t rows) {
+    x.Load(row, rows);
+    for (int64_t j = 0; j < rows; ++j) {
       for (int64_t i = 0; i < units; ++i) {
-        for (int64_t r = 0; r < chunk.rows; ++r) {
-          for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
-            const grouped_conv::Run run = Clip(this->plan.runs[k], chunk);
-            if (run.count <= 0) continue;
-            outer.num_rows = 0;
-            for (int64_t j = 0; j < rows; ++j) {
-              const BFloat16* found = x.Find(i, r, j, run);
-              if (found == nullptr) continue;
-              rows_of[outer.num_rows++] = {found,
-                                           w + (j * units + i) * w_row_size};
-            }
-            outer.taps = run.count;
-            outer.channels = chunk.channels;
-            outer.sum = sums + i * this->unit_size() +
-                        (r * chunk.taps + run.tap) * chunk.channels * part_size;
-            kernels.sum_outer(outer, &tiles);
-          }
+        const BFloat16* from = gradient + this->OutOffset(row + j) +
+                               first.offset + i * this->out_steps.group;
+        float* to = w + (j * units + i) * w_row_size;
+        for (int64_t n = 0; n < this->width; n += 2) {
+          kernels.pair(
+              first.channels, from,
+              n + 1 < this->width ? from + this->out_steps.pixel : kZeros, to);
+          from += 2 * this->out_steps.pixel;
+          to += part_size;
         }
-        if (bias_sums == nullptr) continue;
-        for (int64_t j = 0; j < rows; ++j) {
-          rows_of[j] = {ones, w + (j * units + i) * w_row_size};
-        }
-        PairSums all = outer;
-        all.num_rows = rows;
-        all.taps = all.channels = 1;
-        all.sum = bias_sums + i * part_size;
-        kernels.sum_outer(all, &tiles);
       }
     }
-  }
+    const Phase& phase = this->plan.phases[0];
+    for (int64_t i = 0; i < units; ++i) {
+      for (int64_t r = 0; r < chunk.rows; ++r) {
+        for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
+          const grouped_conv::Run run = Clip(this->plan.runs[k], chunk);
+          if (run.count <= 0) continue;
+          outer.num_rows = 0;
+          for (int64_t j = 0; j < rows; ++j) {
+            const BFloat16* found = x.Find(i, r, j, run);
+            if (found == nullptr) continue;
+            rows_of[outer.num_rows++] = {found,
+                                         w + (j * units + i) * w_row_size};
+          }
+          outer.taps = run.count;
+          outer.channels = chunk.channels;
+          outer.sum = sums + i * this->unit_size() +
+                      (r * chunk.taps + run.tap) * chunk.channels * part_size;
+          kernels.sum_outer(outer, &tiles);
+        }
+      }
+      if (bias_sums == nullptr) continue;
+      for (int64_t j = 0; j < rows; ++j) {
+        rows_of[j] = {ones, w + (j * units + i) * w_row_size};
+      }
+      PairSums all = outer;
+      all.num_rows = rows;
+      all.taps = all.channels = 1;
+      all.sum = bias_sums + i * part_size;
+      kernels.sum_outer(all, &tiles);
+    }
+  });
   kernels.release();
 }
 
