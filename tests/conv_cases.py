@@ -54,7 +54,22 @@ OPS = {
         "input filter out_backprop",
     ),
     "_FusedConv2D": (2, "forward", "float32 float64", "input filter args"),
+    "DepthwiseConv2dNative": (2, "forward", "float16 float32 float64", "input filter"),
+    "DepthwiseConv2dNativeBackpropInput": (
+        2,
+        "input_gradient",
+        "float16 float32 float64",
+        "input_sizes filter out_backprop",
+    ),
+    "DepthwiseConv2dNativeBackpropFilter": (
+        2,
+        "filter_gradient",
+        "float16 float32 float64",
+        "input filter_sizes out_backprop",
+    ),
 }
+# Whose filters are [height, width, input channels, multiplier].
+DEPTHWISE = tuple(op for op in OPS if op.startswith("Depthwise"))
 FIRST_FORMS = ("Conv3DBackpropInput", "Conv3DBackpropFilter")
 FUSED = [
     ["BiasAdd"],
@@ -109,16 +124,18 @@ class Case:
     def _make_convolution(self, rank, names):
         pick = self._random.choice
         groups = pick([1, 1, 2, 3, 4, 8])
+        depthwise = self.op in DEPTHWISE
         first = pick([False, False, True]) and self.op not in FIRST_FORMS
         filters = [pick([1, 1, 2, 3]) for _ in range(rank)]
         strides = [pick([1, 1, 2, 3]) for _ in range(rank)]
         dilations = [pick([1, 1, 1, 2, 3]) for _ in range(rank)]
-        padding = pick(["VALID", "SAME"] + ["EXPLICIT"] * (rank == 2))
+        # Not every release pads depthwise ones by numbers.
+        padding = pick(["VALID", "SAME"] + ["EXPLICIT"] * (rank == 2 and not depthwise))
         pads = [pick([0, 1, 2]) for _ in range(2 * rank)]
         sizes = [pick([0, 1, 2, 3, 4, 5]) for _ in range(rank)]
         if padding != "SAME":
             sizes = [n + (k - 1) * d for n, k, d in zip(sizes, filters, dilations)]
-        depth, width = pick([1, 2, 3, 8]), pick([1, 2, 3, 8])
+        depth, width = pick([1] if depthwise else [1, 2, 3, 8]), pick([1, 2, 3, 8])
 
         def per_dimension(values, other):
             return other + other + values if first else other + values + other
@@ -131,14 +148,15 @@ class Case:
         )
         if self.op in FIRST_FORMS:
             del self.attributes["data_format"]
-        if rank == 2:
+        if rank == 2 and not depthwise:
             self.attributes["explicit_paddings"] = (
                 per_dimension(pads, [0, 0]) if padding == "EXPLICIT" else []
             )
         batch = pick([0, 1, 2, 2])
         channels = [groups * depth]
         inputs = [batch] + (channels + sizes if first else sizes + channels)
-        self.shapes = dict(input=inputs, filter=filters + [depth, groups * width])
+        last = [groups, width] if depthwise else [depth, groups * width]
+        self.shapes = dict(input=inputs, filter=filters + last)
         conv = Convolution(self)
         output = conv.output_shape if conv.error is None else [batch] + [1] * (rank + 1)
         whole = dict(
@@ -276,7 +294,14 @@ class Convolution:
         self.sizes = inputs[spatial]
         channels = inputs[1] if self.first else inputs[-1]
         self.taps, self.depth, self.filters = filters[:rank], filters[rank], filters[-1]
-        if channels == self.depth:
+        if case.op in DEPTHWISE:
+            if channels != self.depth:
+                return "channels"
+            self.groups, self.depth = max(1, channels), min(1, channels)
+            self.filters *= channels
+            if self.filters > LIMIT:
+                return "filter"
+        elif channels == self.depth:
             self.groups = 1
         elif self.depth == 0 or channels == 0 or channels % self.depth:
             return "channels"
@@ -355,6 +380,8 @@ class Convolution:
         inputs = [self.batch] + self.sizes + [self.groups, self.depth]
         output = [self.batch] + self.output + [self.groups, self.filters // self.groups]
         kernel = self.taps + [self.depth, self.groups, self.filters // self.groups]
+        if self._case.op in DEPTHWISE and "filter" in values:
+            values["filter"] = values["filter"].reshape(self.taps + [self.depth, self.filters])
         x = last(values["input"]) if "input" in values else np.zeros(inputs, dtype)
         w = split(values["filter"]) if "filter" in values else np.zeros(kernel, dtype)
         y = last(values["out_backprop"]) if kind != "forward" else np.zeros(output, dtype)

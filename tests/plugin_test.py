@@ -12,6 +12,7 @@ import sys
 import sysconfig
 import tempfile
 import zipfile
+from unittest import mock
 
 from absl.testing import absltest
 from elftools.elf.elffile import ELFFile
@@ -71,6 +72,20 @@ def check(conv, x_shape, w_shape):
 
 check(lambda x, w: tf.nn.conv2d(x, w, 1, 'SAME'), (2, 7, 8, 12), (3, 3, 3, 8))
 check(lambda x, w: tf.nn.conv3d(x, w, [1] * 5, 'SAME'), (2, 5, 5, 5, 6), (3, 3, 3, 2, 6))
+"""
+
+# Prints the highest priority of CPU kernels for some ops, and a value of one.
+PRIORITIES = """
+import tensorflow as tf
+from tensorflow.python.framework import kernels
+
+def priority(op):
+    found = kernels.get_registered_kernels_for_op(op).kernel
+    return max(kernel.priority for kernel in found if kernel.device_type == 'CPU')
+
+ops = ('Conv2D', 'DepthwiseConv2dNative', 'DepthwiseConv2dNativeBackpropInput')
+y = tf.nn.depthwise_conv2d(tf.ones([1, 5, 5, 2]), tf.ones([3, 3, 2, 1]), [1] * 4, 'VALID')
+print([priority(op) for op in ops], float(y[0, 1, 1, 1]))
 """
 
 # Prints the version and how many libraries of such kernels are loaded.
@@ -232,6 +247,14 @@ class PluginTest(absltest.TestCase):
         self.assertEqual(status, 0, lines)
         self.assertRegex(lines[0], "not loaded: this TensorFlow has them already")
         self.assertEqual(lines[1:], [VERSION + " 1"])
+
+    def test_depthwise_ops_can_be_left_to_tensorflow(self):
+        path = self.site_packages(os.environ["OFFICIAL"])
+        for value, priorities in ("0", [1, 0, 0]), ("1", [1, 1, 1]):
+            with mock.patch.dict(os.environ, TF_GROUPED_CONV_DEPTHWISE=value):
+                status, lines = self.run_python(sys.executable, PRIORITIES, path)
+            self.assertEqual(status, 0, lines)
+            self.assertEqual(lines[-1], "%s 9.0" % priorities)
 
     def test_missing_kernels_are_named(self):
         path = self.site_packages(os.environ["OFFICIAL"])

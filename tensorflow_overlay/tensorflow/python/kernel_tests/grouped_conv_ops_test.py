@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 # ==============================================================================
-"""Tests for grouped convolution ops on the CPU."""
+"""Tests for grouped and depthwise convolution ops on the CPU."""
 
 from __future__ import absolute_import
 from __future__ import division
@@ -51,9 +51,14 @@ from tensorflow.python.ops import random_ops
 from tensorflow.python.platform import test
 
 
+# Of depthwise ops, older releases have none.
+_HAS_EXPLICIT_PADDINGS = any(
+    attribute.name == 'explicit_paddings'
+    for attribute in op_def_registry.get('DepthwiseConv2dNative').attr)
+
 # What a Conv's windows are, from which everything else follows.
 _FIELDS = ('batch', 'size', 'channels', 'filters', 'groups', 'kernel',
-           'strides', 'dilations', 'padding', 'channels_first')
+           'strides', 'dilations', 'padding', 'channels_first', 'depthwise')
 
 
 class Conv(collections.namedtuple('Conv', _FIELDS)):
@@ -61,7 +66,8 @@ class Conv(collections.namedtuple('Conv', _FIELDS)):
 
   `size`, `kernel`, `strides` and `dilations` have a value for each spatial
   dimension, and so has `padding` a pair, unless it is 'VALID' or 'SAME'. Arrays
-  have their channels last.
+  have their channels last. With `depthwise`, which needs a group a channel, the
+  ops and the filter's shape are those of depthwise convolutions.
   """
 
   def __str__(self):
@@ -74,6 +80,7 @@ class Conv(collections.namedtuple('Conv', _FIELDS)):
                                ('s', self.strides), ('d', self.dilations))
     ]
     return '_'.join(
+        ['depthwise'] * self.depthwise +
         ['n%d' % self.batch, 'g%d' % self.groups,
          'c%dto%d' % (self.channels, self.filters)] + sizes +
         [padding, 'channels_first' if self.channels_first else 'channels_last'])
@@ -124,6 +131,8 @@ class Conv(collections.namedtuple('Conv', _FIELDS)):
 
   @property
   def filter_shape(self):
+    if self.depthwise:
+      return self.kernel + (self.channels, self.group_filters)
     return self.kernel + (self.group_channels, self.filters)
 
   @property
@@ -216,21 +225,28 @@ class ConvOps(object):
   def to_layout(self, array):
     return _channels_first(array) if self._conv.channels_first else array
 
+  def _op(self, of_2d, of_3d, depthwise):
+    return (depthwise if self._conv.depthwise else of_2d if self._is_2d else
+            of_3d)
+
   def forward(self, inputs, kernel):
-    op = gen_nn_ops.conv2d if self._is_2d else gen_nn_ops.conv3d
+    op = self._op(gen_nn_ops.conv2d, gen_nn_ops.conv3d,
+                  gen_nn_ops.depthwise_conv2d_native)
     return op(input=inputs, filter=kernel, **self._attributes())
 
   def input_gradient(self, kernel, grad, input_sizes=None):
-    op = (gen_nn_ops.conv2d_backprop_input if self._is_2d else
-          gen_nn_ops.conv3d_backprop_input_v2)
+    op = self._op(gen_nn_ops.conv2d_backprop_input,
+                  gen_nn_ops.conv3d_backprop_input_v2,
+                  gen_nn_ops.depthwise_conv2d_native_backprop_input)
     if input_sizes is None:
       input_sizes = self.to_layout(np.empty(self._conv.input_shape)).shape
     return op(input_sizes=constant_op.constant(input_sizes, dtypes.int32),
               filter=kernel, out_backprop=grad, **self._attributes())
 
   def filter_gradient(self, inputs, grad, filter_sizes=None):
-    op = (gen_nn_ops.conv2d_backprop_filter if self._is_2d else
-          gen_nn_ops.conv3d_backprop_filter_v2)
+    op = self._op(gen_nn_ops.conv2d_backprop_filter,
+                  gen_nn_ops.conv3d_backprop_filter_v2,
+                  gen_nn_ops.depthwise_conv2d_native_backprop_filter)
     if filter_sizes is None:
       filter_sizes = self._conv.filter_shape
     return op(input=inputs, filter_sizes=constant_op.constant(
@@ -260,19 +276,37 @@ def _random_conv(random):
       channels=groups * random.randint(1, 10),
       filters=groups * random.randint(1, 10), groups=groups, kernel=kernel,
       strides=per_dimension(1, 3), dilations=dilations, padding=padding,
-      channels_first=bool(random.rand() < 0.25))
+      channels_first=bool(random.rand() < 0.25), depthwise=False)
+
+
+def _random_depthwise(random):
+  """A small depthwise convolution of 1 to 40 channels."""
+  conv = _random_conv(random)
+  while conv.rank != 2 or (conv.padding not in ('VALID', 'SAME') and
+                           not _HAS_EXPLICIT_PADDINGS):
+    conv = _random_conv(random)
+  channels = random.randint(1, 41)
+  return conv._replace(
+      channels=channels, groups=channels, depthwise=True,
+      filters=channels * random.choice([1, 1, 2, 3]))
 
 
 def _conv(groups, channels, filters, size=(5, 6), kernel=(3, 3), **kwargs):
   one = (1,) * len(size)
   defaults = dict(batch=2, strides=one, dilations=one, padding='SAME',
-                  channels_first=False)
+                  channels_first=False, depthwise=False)
   defaults.update(kwargs)
   return Conv(groups=groups, channels=channels, filters=filters, size=size,
               kernel=kernel, **defaults)
 
 
+def _depthwise(channels, multiplier, **kwargs):
+  return _conv(channels, channels, channels * multiplier, depthwise=True,
+               **kwargs)
+
+
 _PLAIN = _conv(4, 8, 12)
+_PLAIN_DEPTHWISE = _depthwise(8, 2)
 _PLAIN_3D = _conv(4, 8, 12, size=(4, 5, 6), kernel=(3, 3, 2))
 
 # Convolutions that random ones miss.
@@ -305,6 +339,17 @@ _SPECIAL = [
     _conv(1, 3, 5, size=(4, 4, 4), kernel=(2, 2, 2), channels_first=True),
     _conv(1, 3, 5, dilations=(2, 3)),
     _conv(1, 3, 5, size=(4, 4, 4), kernel=(2, 2, 2), dilations=(1, 1, 2)),
+    _PLAIN_DEPTHWISE,
+    # What stock depthwise kernels refuse, or compute as something else.
+    _depthwise(8, 1, dilations=(2, 2)),
+    _depthwise(5, 3, dilations=(1, 3), strides=(2, 2), size=(9, 8)),
+    _depthwise(8, 1, strides=(1, 2), channels_first=True),
+    _depthwise(1, 4),
+    _depthwise(1, 4, dilations=(2, 1), channels_first=True),
+    # Nothing to compute, or nothing to compute it from.
+    _depthwise(8, 2, batch=0),
+    _depthwise(8, 2, size=(0, 3)),
+    _depthwise(8, 0),
 ]
 
 # Empty ones that no graph accepts. Stock kernels die of the dense ones, which
@@ -315,6 +360,8 @@ _EAGER_ONLY = [
     _conv(1, 4, 6, **_PAST_INPUT),
     _conv(1, 0, 6),
     _conv(1, 4, 0, size=(4, 4, 4), kernel=(2, 2, 2)),
+    _depthwise(4, 2, **_PAST_INPUT),
+    _depthwise(0, 2)._replace(groups=1),
 ]
 
 
@@ -323,9 +370,13 @@ def _named(convs):
 
 
 _RANDOM = [_random_conv(np.random.RandomState(seed)) for seed in range(60)]
-_ALL = _named(_SPECIAL + _RANDOM)
+_RANDOM_DEPTHWISE = [
+    _random_depthwise(np.random.RandomState(seed)) for seed in range(40)
+]
+_ALL = _named(_SPECIAL + _RANDOM + _RANDOM_DEPTHWISE)
 # What XLA and the like are tried on: they take long to compile.
-_SOME = _named([_PLAIN, _PLAIN_3D] + _RANDOM[:8])
+_SOME = _named([_PLAIN, _PLAIN_3D, _PLAIN_DEPTHWISE] + _RANDOM[:8] +
+               _RANDOM_DEPTHWISE[:4])
 
 _FLOATS = [dtypes.half, dtypes.float32, dtypes.float64]
 
@@ -426,7 +477,7 @@ class GroupedConvOpsTest(test.TestCase, parameterized.TestCase):
   def testForward(self, conv):
     for dtype in _FLOATS:
       self._check_forward(conv, dtype, self._evaluate)
-    if conv.rank == 2:
+    if conv.rank == 2 and not conv.depthwise:
       self._check_forward(conv, dtypes.int32, self._evaluate)
 
   @parameterized.named_parameters(*_ALL)
@@ -434,7 +485,7 @@ class GroupedConvOpsTest(test.TestCase, parameterized.TestCase):
   def testInputGradient(self, conv):
     for dtype in _FLOATS:
       self._check_input_gradient(conv, dtype, self._evaluate)
-    if conv.rank == 2:
+    if conv.rank == 2 and not conv.depthwise:
       self._check_input_gradient(conv, dtypes.int32, self._evaluate)
 
   @parameterized.named_parameters(*_ALL)
@@ -560,12 +611,12 @@ _HOSTILE = [
     ('input_gradient', 'kernel', _DEPTH_0, "filter's input channels 0"),
     ('input_gradient', 'kernel', _DEPTH_3, "filter's input channels 3"),
     ('input_gradient', 'kernel', _TWICE_THE_CHANNELS,
-     r'out_backprop must have the shape .*,12\], but has .*,6\]'),
+     r'out_backprop must have the shape .*,TWICE\], but has .*,FILTERS\]'),
     ('input_gradient', 'grad', _DROP_FIRST, 'out_backprop must have the shape'),
     ('input_gradient', 'grad', _NO_BATCH, 'out_backprop must have the shape'),
     ('input_gradient', 'grad', _LARGER, 'out_backprop must have the shape'),
     ('input_gradient', 'grad', _ONE_CHANNEL_MORE,
-     r'out_backprop must have the shape .*,6\], but has .*,7\]'),
+     r'out_backprop must have the shape .*,FILTERS\], but has .*,MORE\]'),
     ('filter_gradient', 'inputs', _DROP_FIRST, 'input must have rank'),
     ('filter_gradient', 'inputs', _NO_BATCH,
      r'out_backprop must have the shape .*\[0,5,.* but has \[2,5,'),
@@ -584,7 +635,7 @@ _HOSTILE = [
     ('filter_gradient', 'filter_sizes', _DEPTH_3,
      "filter_sizes's input channels 3"),
     ('filter_gradient', 'filter_sizes', _TWICE_THE_CHANNELS,
-     r'out_backprop must have the shape .*,12\], but has .*,6\]'),
+     r'out_backprop must have the shape .*,TWICE\], but has .*,FILTERS\]'),
     ('filter_gradient', 'grad', _DROP_FIRST,
      'out_backprop must have the shape'),
     ('filter_gradient', 'grad', _NO_BATCH, 'out_backprop must have the shape'),
@@ -665,12 +716,26 @@ class HostileShapesTest(test.TestCase, parameterized.TestCase):
 
   @parameterized.parameters(*_HOSTILE)
   def testShape(self, op, argument, edit, message):
-    for groups, size in itertools.product((1, 2), ((5, 5), (5, 5, 5))):
-      conv = _conv(groups, 4, 6, size=size, kernel=(3,) * len(size))
+    convs = [
+        _conv(groups, 4, 6, size=size, kernel=(3,) * len(size))
+        for groups, size in itertools.product((1, 2), ((5, 5), (5, 5, 5)))
+    ]
+    for conv in convs + [_depthwise(4, 2, size=(5, 5))]:
       arguments = self._arguments(conv, op)
       arguments[argument] = edit(arguments[argument])
-      with self.assertRaisesRegexp(errors.InvalidArgumentError, message):
+      expected = message.replace('FILTERS', str(conv.filters)).replace(
+          'MORE', str(conv.filters + 1)).replace('TWICE', str(2 * conv.filters))
+      with self.assertRaisesRegexp(errors.InvalidArgumentError, expected):
         self._run(conv, op, arguments)
+
+  def testMultiplierThatIsTooLarge(self):
+    conv = _depthwise(4, 2)
+    arguments = self._arguments(conv, 'filter_gradient')
+    arguments['filter_sizes'] = [1, 1, 4, 2**30]
+    with self.assertRaisesRegexp(
+        errors.InvalidArgumentError,
+        'input channels 4 and multiplier 1073741824 make more than'):
+      self._run(conv, 'filter_gradient', arguments)
 
   @parameterized.named_parameters(*_ADVISORIES)
   def testAdvisory(self, op, arguments):
@@ -707,9 +772,11 @@ class HostileShapesTest(test.TestCase, parameterized.TestCase):
   def testAttribute(self, name, value, message):
     if test_util.IsMklEnabled() and name != 'padding' and 2**31 in value:
       self.skipTest('The rewriting of ops for oneDNN dies of it.')
-    for groups, op in itertools.product(
-        (1, 2), ('forward', 'input_gradient', 'filter_gradient')):
-      conv = _conv(groups, 4, 6)
+    convs = [_conv(1, 4, 6), _conv(2, 4, 6)]
+    if name != 'padding' or _HAS_EXPLICIT_PADDINGS:
+      convs += [_depthwise(1, 2), _depthwise(4, 2)]
+    for conv, op in itertools.product(
+        convs, ('forward', 'input_gradient', 'filter_gradient')):
       arguments = self._arguments(conv, op)
       conv = conv._replace(**{name: value})
       with self.assertRaisesRegexp(errors.InvalidArgumentError, message):

@@ -12,7 +12,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 # ==============================================================================
-"""Tests for what Grappler and oneDNN make of grouped convolutions."""
+"""Tests for what graph passes make of grouped and depthwise convolutions."""
 
 from __future__ import absolute_import
 from __future__ import division
@@ -62,6 +62,23 @@ def _split_conv(x, w):
           array_ops.split(x, groups, axis=-1),
           array_ops.split(w, groups, axis=-1))
   ], axis=-1)
+
+
+def _depthwise_conv(x, w):
+  return gen_nn_ops.depthwise_conv2d_native(x, w, strides=[1] * 4,
+                                            padding='VALID')
+
+
+def _split_depthwise_conv(x, w):
+  return _split_conv(x, array_ops.reshape(w, [3, 3, 1, -1]))
+
+
+# The op of each kind, and what it has to compute.
+_CONVS = {
+    '2d': (_conv, _split_conv),
+    '3d': (_conv, _split_conv),
+    'depthwise': (_depthwise_conv, _split_depthwise_conv),
+}
 
 
 def _pad(x, batch=(0, 0), channels=(0, 0)):
@@ -162,10 +179,13 @@ if versions.GRAPH_DEF_VERSION > 1000:
   # Which 2.2 has no convolution for.
   _TOLERANCE[dtypes.bfloat16] = 4e-2
 
-_CASES = list(itertools.product(sorted(_PATTERNS), (2, 3), _TOLERANCE))
+_CASES = list(itertools.product(sorted(_PATTERNS), sorted(_CONVS), _TOLERANCE))
 # There is none for 3-D, and none of another type than float32 in 2.2.
-_CASES += [(name, 2, dtypes.float32) for name in sorted(_BATCH_NORM)]
-_CASES += list(itertools.product(sorted(_PADDED), (2,), _TOLERANCE))
+_CASES += [(name, kind, dtypes.float32) for name, kind in itertools.product(
+    sorted(_BATCH_NORM), ('2d', 'depthwise'))]
+_CASES += list(itertools.product(sorted(_PADDED), ('2d',), _TOLERANCE))
+_CASES += list(
+    itertools.product(('pad_batch',), ('depthwise',), _TOLERANCE))
 _PATTERNS.update(_BATCH_NORM)
 _PATTERNS.update(_PADDED)
 
@@ -185,7 +205,7 @@ _LEFT_OUT = {
     'Conv[23]D.*:(custom|eigen_tensor)': 'has to be asked for by its label',
     'Fused(ResizeAnd)?PadConv2D:':
         'made by a tool for saved graphs alone, and refuses groups',
-    '.*Depthwise.*:.*': 'has a filter of another form',
+    'DepthwiseConv2dNative:neon': 'has to be asked for by its label',
     '.*Quantized.*:.*': 'is of integers',
     '__?Mkl(?!Native).*:MklLayoutDependentOp':
         'has tensors in a layout of oneDNN, with TF_ENABLE_MKL_NATIVE_FORMAT=0',
@@ -196,16 +216,22 @@ _LEFT_OUT = {
 class _Arguments(object):
   """What patterns use, of random values."""
 
-  def __init__(self, rank):
+  def __init__(self, kind):
+    rank = 3 if kind == '3d' else 2
     random = np.random.RandomState(rank)
     sizes = (6, 5, 7)[:rank]
+    if kind == 'depthwise':
+      last_sizes = (_CHANNELS, 2)
+      filters = 2 * _CHANNELS
+    else:
+      last_sizes = (_CHANNELS // _GROUPS, _FILTERS)
+      filters = _FILTERS
     self.x = random.uniform(-1, 1, (2,) + sizes + (_CHANNELS,))
-    self.w = random.uniform(
-        -1, 1, (3,) * rank + (_CHANNELS // _GROUPS, _FILTERS))
+    self.w = random.uniform(-1, 1, (3,) * rank + last_sizes)
     self.other = random.uniform(
-        -1, 1, (2,) + tuple(size - 2 for size in sizes) + (_FILTERS,))
+        -1, 1, (2,) + tuple(size - 2 for size in sizes) + (filters,))
     for name in ('bias', 'scale', 'mean', 'variance'):
-      setattr(self, name, random.uniform(0.5, 1.5, _FILTERS))
+      setattr(self, name, random.uniform(0.5, 1.5, filters))
 
   def call(self, function, dtype, exact_dtype):
     """Calls `function` with these, rounded to one type, as another."""
@@ -241,7 +267,7 @@ def _cpu_kernels(overridden=False):
 
 class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
 
-  def _run(self, pattern, conv, rank, dtype, exact_dtype=None):
+  def _run(self, pattern, conv, kind, dtype, exact_dtype=None):
     """Runs a pattern in a function, whose graph knows all shapes."""
 
     def function(args):
@@ -249,25 +275,26 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
       return values if isinstance(values, list) else [values]
 
     with context.eager_mode():
-      values = _Arguments(rank).call(function, dtype, exact_dtype or dtype)
+      values = _Arguments(kind).call(function, dtype, exact_dtype or dtype)
       return [math_ops.cast(value, dtypes.float64).numpy() for value in values]
 
   @parameterized.named_parameters(
-      ('%s_%dd_%s' % (pattern, rank, dtype.name), pattern, rank, dtype)
-      for pattern, rank, dtype in _CASES)
-  def testValues(self, pattern, rank, dtype):
-    actual = self._run(pattern, _conv, rank, dtype)
-    expected = self._run(pattern, _split_conv, rank, dtype, dtypes.float64)
+      ('%s_%s_%s' % (pattern, kind, dtype.name), pattern, kind, dtype)
+      for pattern, kind, dtype in _CASES)
+  def testValues(self, pattern, kind, dtype):
+    conv, split_conv = _CONVS[kind]
+    actual = self._run(pattern, conv, kind, dtype)
+    expected = self._run(pattern, split_conv, kind, dtype, dtypes.float64)
     for value, other in zip(actual, expected):
       tolerance = _TOLERANCE[dtype]
       self.assertAllClose(other, value, rtol=tolerance,
                           atol=tolerance * np.abs(other).max())
 
-  def _nodes(self, pattern, rank, dtype):
+  def _nodes(self, pattern, kind, dtype):
     """Runs a pattern; returns the convolutions of the graph that ran."""
     with context.eager_mode():
       context.enable_run_metadata()
-      self._run(pattern, _conv, rank, dtype)
+      self._run(pattern, _CONVS[kind][0], kind, dtype)
       graphs = context.export_run_metadata().partition_graphs
       context.disable_run_metadata()
     nodes = []
@@ -281,18 +308,17 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
     if not test_util.IsMklEnabled():
       self.skipTest('oneDNN does not run.')
     produced = {
-        node.op for pattern, rank, dtype in _CASES if dtype == dtypes.float32
-        for node in self._nodes(pattern, rank, dtype)
+        node.op for pattern, kind, dtype in _CASES if dtype == dtypes.float32
+        for node in self._nodes(pattern, kind, dtype)
     }
     known = {op for op, _, _ in _cpu_kernels() if op.startswith('_MklNative')}
-    known = {op for op in known if 'Depthwise' not in op}
     # No pass makes this one: a bias is fused as _MklNativeFusedConv2D.
     self.assertEqual(known - produced, {'_MklNativeConv2DWithBias'})
 
   def testNoConvolutionIsLeftToOfficialKernels(self):
     served = _cpu_kernels(overridden=True)
-    for pattern, rank, dtype in _CASES:
-      nodes = self._nodes(pattern, rank, dtype)
+    for pattern, kind, dtype in _CASES:
+      nodes = self._nodes(pattern, kind, dtype)
       self.assertNotEmpty(nodes)
       for node in nodes:
         kernel = (node.op, node.attr['_kernel'].s.decode(),
@@ -327,6 +353,31 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
       ], axis=-1)
       expected = nn_ops.relu(nn_ops.bias_add(expected, bias)).numpy()
       self.assertAllClose(expected, actual.numpy(), rtol=2e-2, atol=5e-2)
+
+  @parameterized.parameters(1, 2)
+  def testLargeDepthwiseInBfloat16(self, stride):
+    """These are left to oneDNN where that is faster."""
+    if dtypes.bfloat16 not in _TOLERANCE:
+      self.skipTest('There is no such convolution.')
+    random = np.random.RandomState(stride)
+    x = random.uniform(-1, 1, (2, 64 * stride, 64 * stride, 64))
+    w = random.uniform(-1, 1, (3, 3, 64, 1))
+
+    @def_function.function
+    def function(x, w):
+      y = gen_nn_ops.depthwise_conv2d_native(
+          x, w, strides=[1, stride, stride, 1], padding='SAME')
+      return array_ops.identity(nn_ops.relu(y))
+
+    with context.eager_mode():
+      x, w = [constant_op.constant(value, dtypes.bfloat16) for value in (x, w)]
+      actual = math_ops.cast(function(x, w), dtypes.float64)
+      x, w = [math_ops.cast(value, dtypes.float64) for value in (x, w)]
+      w = array_ops.reshape(w, [3, 3, 1, 64])
+      expected = nn_ops.relu(
+          nn_ops.conv2d(x, w, strides=stride, padding='SAME'))
+      self.assertAllClose(expected.numpy(), actual.numpy(), rtol=2e-2,
+                          atol=5e-2)
 
   def testRegistryHasNoOtherConvolutions(self):
     served = _cpu_kernels(overridden=True)

@@ -128,9 +128,36 @@ bool CheckAttributes(const ConvProblem& problem, std::string* error) {
                          2 * spatial_rank, 0, error));
 }
 
+int64_t OutputChannels(const ConvProblem& problem) {
+  const Shape& filter = problem.filter_shape;
+  const int64_t last = filter.back();
+  if (!problem.depthwise) return last;
+  const int64_t channels = filter[filter.size() - 2];
+  int64_t product;
+  const bool known = last != -1 && channels != -1 &&
+                     !__builtin_mul_overflow(channels, last, &product);
+  return known ? product : -1;
+}
+
 bool MakeGroups(const ConvProblem& problem, int64_t input_channels,
-                int64_t filter_depth, int64_t output_channels, int64_t* groups,
-                std::string* error) {
+                int64_t* groups, std::string* error) {
+  const Shape& filter = problem.filter_shape;
+  const int64_t filter_depth = filter[filter.size() - 2];
+  const int64_t output_channels = OutputChannels(problem);
+  if (problem.depthwise) {
+    if (filter_depth != input_channels) {
+      return Fail(error, problem.input_name, "'s channels ", input_channels,
+                  " must be as many as ", problem.filter_name,
+                  "'s input channels ", filter_depth);
+    }
+    if (output_channels > kMaxSize) {
+      return Fail(error, problem.filter_name, "'s input channels ",
+                  filter_depth, " and multiplier ", filter.back(),
+                  " make more than ", kMaxSize, " output channels");
+    }
+    *groups = std::max<int64_t>(1, input_channels);
+    return true;
+  }
   *groups = 1;
   if (filter_depth != input_channels) {
     if (filter_depth == 0 || input_channels == 0 ||
@@ -141,7 +168,7 @@ bool MakeGroups(const ConvProblem& problem, int64_t input_channels,
     }
     *groups = input_channels / filter_depth;
   }
-  if (output_channels % *groups != 0) {
+  if (output_channels != -1 && output_channels % *groups != 0) {
     return Fail(error, problem.filter_name, "'s output channels ",
                 output_channels, " must be a multiple of the ", *groups,
                 " groups that ", problem.input_name, "'s channels ",
@@ -203,10 +230,9 @@ bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
   result.spatial_rank = spatial_rank;
   result.batch = input[0];
   result.input_channels = input[ChannelsIndex(problem.layout, spatial_rank)];
-  result.output_channels = filter[spatial_rank + 1];
+  result.output_channels = OutputChannels(problem);
 
-  if (!MakeGroups(problem, result.input_channels, filter[spatial_rank],
-                  result.output_channels, &result.groups, error)) {
+  if (!MakeGroups(problem, result.input_channels, &result.groups, error)) {
     return false;
   }
 

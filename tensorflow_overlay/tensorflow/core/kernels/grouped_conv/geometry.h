@@ -33,7 +33,9 @@ enum class Padding { kValid, kSame, kExplicit };
 
 // Where the channels lie: [batch, spatial..., channels], or
 // [batch, channels, spatial...]. Filters are [spatial..., input channels per
-// group, output channels] in both.
+// group, output channels] in both; those of depthwise ops are
+// [spatial..., input channels, multiplier], which is the same in memory, as
+// output channels are ordered by the input channel they are made of.
 enum class Layout { kChannelsLast, kChannelsFirst };
 
 // The indices, in shapes of inputs and outputs, of the channels and of spatial
@@ -56,6 +58,8 @@ struct ConvProblem {
   // With kExplicit alone: before and after, for each spatial dimension.
   std::vector<int64_t> explicit_paddings;
   Layout layout = Layout::kChannelsLast;
+  // The filter has the shape of depthwise ops: each input channel is a group.
+  bool depthwise = false;
   // How the op calls its arguments, for error messages.
   const char* input_name = "input";
   const char* filter_name = "filter";
@@ -124,12 +128,15 @@ bool CheckShape(const char* name, const std::vector<int64_t>& shape,
 // says in `error` which attribute is wrong, with its values.
 bool CheckAttributes(const ConvProblem& problem, std::string* error);
 
-// Derives the number of groups from the channels of the input and the last two
-// sizes of the filter. Returns true, or returns false and says in `error` what
-// does not divide what.
+// The output channels that the filter's shape makes, or -1 if it has a size of
+// -1, unknown, where they depend on it.
+int64_t OutputChannels(const ConvProblem& problem);
+
+// Derives the number of groups, 1 at least, from the channels of the input and
+// the filter's shape, whose size before the last must be known. Returns true,
+// or returns false and says in `error` what does not divide or equal what.
 bool MakeGroups(const ConvProblem& problem, int64_t input_channels,
-                int64_t filter_depth, int64_t output_channels, int64_t* groups,
-                std::string* error);
+                int64_t* groups, std::string* error);
 
 // Derives output and padding of spatial dimension `index`, where `dim` holds
 // the sizes of input and filter, from the checked attributes of `problem`.

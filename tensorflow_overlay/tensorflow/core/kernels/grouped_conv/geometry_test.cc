@@ -167,6 +167,43 @@ TEST(GeometryTest, RefusesChannelsThatDoNotDivide) {
   ExpectError(problem, {"filter's input channels 2", "input's channels 0"});
 }
 
+TEST(GeometryTest, DepthwiseFiltersHaveAGroupAChannel) {
+  ConvProblem problem = Valid();
+  problem.depthwise = true;
+  problem.filter_shape = {3, 3, 4, 5};
+  ConvGeometry g;
+  std::string error;
+  ASSERT_TRUE(MakeGeometry(problem, &g, &error)) << error;
+  EXPECT_EQ(g.groups, 4);
+  EXPECT_EQ(g.output_channels, 20);
+  EXPECT_EQ(g.input_channels_per_group(), 1);
+  EXPECT_EQ(g.output_channels_per_group(), 5);
+  EXPECT_EQ(g.filter_size(), 3 * 3 * 4 * 5);
+
+  problem.filter_shape = {3, 3, 2, 5};
+  ExpectError(problem, {"input's channels 4", "filter's input channels 2"});
+  problem.filter_shape = {1, 1, 4, int64_t{1} << 30};
+  ExpectError(problem, {"filter's input channels 4", "multiplier 1073741824"});
+
+  problem.input_shape[3] = 0;
+  problem.filter_shape = {3, 3, 0, 5};
+  ASSERT_TRUE(MakeGeometry(problem, &g, &error)) << error;
+  EXPECT_EQ(g.groups, 1);
+  EXPECT_EQ(g.output_channels, 0);
+}
+
+TEST(GeometryTest, FilterMayTellNoOutputChannels) {
+  ConvProblem problem = Valid();
+  problem.filter_shape = {3, 3, -1, 6};
+  EXPECT_EQ(OutputChannels(problem), 6);
+  problem.depthwise = true;
+  EXPECT_EQ(OutputChannels(problem), -1);
+  problem.filter_shape = {3, 3, 4, -1};
+  EXPECT_EQ(OutputChannels(problem), -1);
+  problem.filter_shape = {3, 3, int64_t{1} << 40, int64_t{1} << 40};
+  EXPECT_EQ(OutputChannels(problem), -1);
+}
+
 TEST(GeometryTest, RefusesWindowsThatAreTooLarge) {
   ConvProblem problem;
   ASSERT_TRUE(ParseProblem("ih5kh3dh3", &problem));

@@ -16,6 +16,8 @@ limitations under the License.
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv_launch.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <functional>
 #include <limits>
 #include <string>
@@ -27,6 +29,7 @@ limitations under the License.
 #include "tensorflow/core/framework/shape_inference.h"
 #include "tensorflow/core/kernels/grouped_conv/shared_tasks.h"
 #include "tensorflow/core/lib/core/errors.h"
+#include "tensorflow/core/lib/strings/str_util.h"
 #include "tensorflow/core/platform/blocking_counter.h"
 #include "tensorflow/core/util/padding.h"
 #include "tensorflow/core/util/tensor_format.h"
@@ -151,6 +154,15 @@ Status ReadPadding(Context* context, TensorFormat format, int spatial_rank,
 
 }  // namespace
 
+bool IsDepthwise(const string& op) {
+  return str_util::StrContains(op, "DepthwiseConv2dNative");
+}
+
+bool ServesDepthwise() {
+  const char* const value = std::getenv("TF_GROUPED_CONV_DEPTHWISE");
+  return value == nullptr || std::strcmp(value, "0") != 0;
+}
+
 template <typename Context>
 Status ReadConvAttributes(Context* context, int spatial_rank,
                           ConvProblem* problem) {
@@ -251,9 +263,9 @@ Status AddPaddings(const std::vector<int64_t>& values, ConvProblem* problem) {
   return Status();
 }
 
-bool StatesImageAlone(const std::vector<int64_t>& input_sizes,
-                      int spatial_rank) {
-  return kIsNew && spatial_rank == 2 && input_sizes.size() == 2;
+bool StatesImageAlone(const std::vector<int64_t>& input_sizes, int spatial_rank,
+                      bool depthwise) {
+  return kIsNew && spatial_rank == 2 && !depthwise && input_sizes.size() == 2;
 }
 
 void CompleteInputSizes(Layout layout, const std::vector<int64_t>& filter,

@@ -39,6 +39,13 @@ namespace tensorflow {
 // and forms of 2.21. (Of 2.3.)
 constexpr bool kIsNew = TF_GRAPH_DEF_VERSION >= 440;
 
+// Whether ops of that name take a filter of [height, width, input channels,
+// multiplier].
+bool IsDepthwise(const string& op);
+// Whether these are served. TF_GROUPED_CONV_DEPTHWISE=0 in the environment
+// leaves all of them to the stock kernels.
+bool ServesDepthwise();
+
 // Fills all of `problem` that attributes of the op say: all but the shapes.
 // Context is OpKernelConstruction or shape_inference::InferenceContext.
 template <typename Context>
@@ -63,10 +70,10 @@ Status AddPaddings(const std::vector<int64_t>& values,
                    grouped_conv::ConvProblem* problem);
 
 // Whether `input_sizes` is the height and width alone, as newer releases have
-// it in 2-D: batch and channels are then those of the other arguments, and
-// there is one group.
-bool StatesImageAlone(const std::vector<int64_t>& input_sizes,
-                      int spatial_rank);
+// it in 2-D, but for depthwise ops: batch and channels are then those of the
+// other arguments, and there is one group.
+bool StatesImageAlone(const std::vector<int64_t>& input_sizes, int spatial_rank,
+                      bool depthwise);
 // Adds batch and channels to it; -1 is what the other shapes do not tell.
 void CompleteInputSizes(grouped_conv::Layout layout,
                         const std::vector<int64_t>& filter,

@@ -79,6 +79,14 @@ constexpr CheckedOp kOps[] = {
     {"_MklNativeConv2DBackpropFilterWithBias", 2, true, kFilter},
     {"_MklNativeConv3DBackpropInputV2", 3, true, kInput},
     {"_MklNativeConv3DBackpropFilterV2", 3, true, kFilter},
+    {"DepthwiseConv2dNative", 2, false, kNone},
+    {"DepthwiseConv2dNativeBackpropInput", 2, true, kInput},
+    {"DepthwiseConv2dNativeBackpropFilter", 2, true, kFilter},
+    {"_FusedDepthwiseConv2dNative", 2, false, kNone},
+    {"_MklNativeDepthwiseConv2dNative", 2, false, kNone},
+    {"_MklNativeDepthwiseConv2dNativeBackpropInput", 2, true, kInput},
+    {"_MklNativeDepthwiseConv2dNativeBackpropFilter", 2, true, kFilter},
+    {"_MklNativeFusedDepthwiseConv2dNative", 2, false, kNone},
 };
 
 // Reads the shape that an argument has or states, with -1 for each size that
@@ -103,7 +111,8 @@ Status ReadShape(const CheckedOp& op, int argument, const char* name,
       return Status();
     }
     // Only CompleteInputSizes makes it a shape.
-    if (op.sizes == kInput && StatesImageAlone(*shape, op.spatial_rank)) {
+    if (op.sizes == kInput &&
+        StatesImageAlone(*shape, op.spatial_rank, IsDepthwise(op.name))) {
       return Status();
     }
   } else {
@@ -147,9 +156,11 @@ Status InferOutput(const CheckedOp& op, const ConvProblem& problem,
   if (!input.empty()) {
     sizes[0] = op.paddings ? c->MakeDim(input[0]) : c->Dim(c->input(kInput), 0);
   }
-  if (!filter.empty()) {
-    sizes[ChannelsIndex(problem.layout, rank - 2)] =
-        c->Dim(c->input(kFilter), rank - 1);
+  const int channels = ChannelsIndex(problem.layout, rank - 2);
+  if (!filter.empty() && !problem.depthwise) {
+    sizes[channels] = c->Dim(c->input(kFilter), rank - 1);
+  } else if (!filter.empty() && OutputChannels(problem) != -1) {
+    sizes[channels] = c->MakeDim(OutputChannels(problem));
   }
   for (int i = 0; i < rank - 2 && !input.empty() && !filter.empty(); ++i) {
     const int place = SpatialIndex(problem.layout) + i;
@@ -197,6 +208,7 @@ Status InferShape(const CheckedOp& op, const OpShapeInferenceFn& stock,
     return stock(c);
   }
   ConvProblem problem;
+  problem.depthwise = IsDepthwise(op.name);
   TF_RETURN_IF_ERROR(ReadConvAttributes(c, op.spatial_rank, &problem));
   if (op.sizes == kInput) problem.input_name = "input_sizes";
   if (op.sizes == kFilter) problem.filter_name = "filter_sizes";
@@ -210,7 +222,8 @@ Status InferShape(const CheckedOp& op, const OpShapeInferenceFn& stock,
     TF_RETURN_IF_ERROR(
         ReadShape(op, kOutBackprop, kOutBackpropName, c, &out_backprop));
   }
-  if (op.sizes == kInput && StatesImageAlone(input, op.spatial_rank)) {
+  if (op.sizes == kInput &&
+      StatesImageAlone(input, op.spatial_rank, problem.depthwise)) {
     CompleteInputSizes(problem.layout, filter, out_backprop, &input);
   }
   const int channels = ChannelsIndex(problem.layout, op.spatial_rank);
@@ -226,12 +239,9 @@ Status InferShape(const CheckedOp& op, const OpShapeInferenceFn& stock,
     }
   } else if (!input.empty() && !filter.empty() && input[channels] != -1 &&
              filter[op.spatial_rank] != -1) {
-    // Any number of groups divides 0.
-    const int64_t output_channels = std::max<int64_t>(filter.back(), 0);
     int64_t groups;
     std::string error;
-    if (!MakeGroups(problem, input[channels], filter[op.spatial_rank],
-                    output_channels, &groups, &error)) {
+    if (!MakeGroups(problem, input[channels], &groups, &error)) {
       return errors::InvalidArgument(error);
     }
   }
@@ -240,8 +250,8 @@ Status InferShape(const CheckedOp& op, const OpShapeInferenceFn& stock,
       TF_RETURN_IF_ERROR(CheckOutBackprop(input[0], out_backprop[0], "batch"));
     }
     if (!filter.empty()) {
-      TF_RETURN_IF_ERROR(
-          CheckOutBackprop(filter.back(), out_backprop[channels], "channels"));
+      TF_RETURN_IF_ERROR(CheckOutBackprop(OutputChannels(problem),
+                                          out_backprop[channels], "channels"));
     }
   }
   if (!op.gradient) return InferOutput(op, problem, c);
@@ -260,6 +270,7 @@ void CheckShapesInGraphs() {
     const OpRegistrationData* const data =
         OpRegistry::Global()->LookUp(op.name);
     if (data == nullptr) continue;
+    if (IsDepthwise(op.name) && !ServesDepthwise()) continue;
     const OpShapeInferenceFn stock = data->shape_inference_fn;
     // The registry made it; it only hands it out for reading.
     const_cast<OpRegistrationData*>(data)->shape_inference_fn =
