@@ -4,6 +4,9 @@ The peers take turns. Prints each median and the ratios that are wanted, and fai
 one is missed. ci/run_bench makes the environments:
 
     make bench TF=2.21.0 ARGS=--training
+    make bench TF=2.21.0 ARGS=--networks
+
+The second trains whole networks instead, and compares their parameters and first losses.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import pathlib
 import statistics
 import sys
 
+from networks import NETWORKS
 from process import Failure, Peer, Worker
 
 SETTINGS = {"": {}, ", oneDNN on": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
@@ -27,56 +31,58 @@ WANTED = [
         ("layer fit, 1 step", "official", "layer fit", 200),
         ("layer step, dense", None, "layer step", 1),
         ("layer fit, dense", None, "layer fit", 1),
-        ("convnext-t", "official", "convnext-t", 3),
+        ("ConvNeXtTiny", "official", "ConvNeXtTiny", 3),
     )
-] + [
-    ("resnext50", "PyTorch", case, "rebuilt, oneDNN on", 1)
-    for case in ("resnext50", "resnext50, fused")
 ]
 
 TURNS = 5
 # How often a turn repeats a case.
 LAYER = {"layer step": 10, "layer step, dense": 10, "layer fit": 2, "layer fit, dense": 2}
-NETWORK = {"resnext50": 2}
 # Whose depthwise convolutions are grouped ones in Keras.
-CONVNEXT = {"convnext-t": 2}
-# With batch normalization by one op, as PyTorch has it: examples/.
-FUSED = {"resnext50, fused": 2}
+CONVNEXT = {"ConvNeXtTiny": 2}
 # Of these, which take many seconds, one turn is enough.
 SLOW_TURNS = 1
-SLOW = {"layer step": 1, "layer fit, 1 step": 1, "convnext-t": 1}
+SLOW = {"layer step": 1, "layer fit, 1 step": 1, "ConvNeXtTiny": 1}
+# Of the networks, official Keras trains these without groups, and that with XLA.
+WITHOUT_GROUPS = ("mobilenet_v2", "efficientnet_b0")
+BATCH_NORMALIZED = ("resnext50", "regnety_4gf", "shufflenet") + WITHOUT_GROUPS
+TYPES = ("", " bfloat16")
+# How far the first losses of a network may be from each other.
+LOSSES_DIFFER = {"": 2e-3, " bfloat16": 0.1}
 
 
-def plan(release, turns):
+def peer(name, environment, module):
+    return Peer(name, environment, module, "training.py")
+
+
+def plan_layers(release, turns):
     """Yields peer, variables, cases and the number of its turns."""
-
-    def peer(name, environment, module):
-        return Peer(name, environment, module, "training.py")
-
     for setting, variables in SETTINGS.items():
-        cases = {**({} if setting else {**LAYER, **CONVNEXT}), **NETWORK, **FUSED}
-        yield (
-            peer("rebuilt" + setting, "keras-" + release, "training_keras"),
-            variables,
-            cases,
-            turns,
-        )
-    yield (
-        peer("plugin", "plugin-" + release, "training_plugin"),
-        {},
-        {**LAYER, **NETWORK, **CONVNEXT},
-        turns,
-    )
+        rebuilt = peer("rebuilt" + setting, "keras-" + release, "training_keras")
+        yield rebuilt, variables, LAYER, turns
+    plugin = peer("plugin", "plugin-" + release, "training_plugin")
+    yield plugin, {}, {**LAYER, **CONVNEXT}, turns
     yield peer("official", "stock-" + release, "training_keras"), {}, SLOW, SLOW_TURNS
-    yield peer("PyTorch", "pytorch", "training_pytorch"), {}, NETWORK, turns
 
 
-def measure(arguments, logs):
-    """Returns versions and times by name and case."""
+def plan_networks(release, turns):
+    """Yields peer, variables, cases and the number of its turns."""
+    both = {network + dtype: 2 for dtype in TYPES for network in NETWORKS}
+    environment = "plugin-" + release
+    yield peer("plugin", environment, "training_plugin"), {}, both, turns
+    normalized = {case: 2 for case in both if case.split()[0] in BATCH_NORMALIZED}
+    yield peer("one op", environment, "training_fused"), {}, normalized, turns
+    official = {network + dtype: 2 for dtype in TYPES for network in WITHOUT_GROUPS}
+    yield peer("official", "stock-" + release, "training_keras"), {}, official, turns
+    yield peer("PyTorch", "pytorch", "training_pytorch"), {}, both, turns
+
+
+def measure(plan, arguments, logs):
+    """Returns versions, times and networks by name and case."""
     results, workers = {}, []
     threads = len(os.sched_getaffinity(0))
     for peer, variables, cases, turns in plan(arguments.release, arguments.turns):
-        result = results[peer.name] = {"version": None, "cases": {case: [] for case in cases}}
+        result = results[peer.name] = {"version": None, "cases": {}, "networks": {}}
         worker = Worker(peer, threads, arguments.output, logs, variables)
         workers.append((peer.name, worker, cases, turns, result))
     for turn in range(arguments.turns):
@@ -86,7 +92,10 @@ def measure(arguments, logs):
             try:
                 result["version"] = result["version"] or worker.start()
                 for case, repeat in cases.items():
-                    result["cases"][case] += worker.ask(case=case, repeat=repeat)["seconds"]
+                    answer = worker.ask(case=case, repeat=repeat)
+                    result["cases"].setdefault(case, []).extend(answer["seconds"])
+                    if answer["network"]:
+                        result["networks"][case] = answer["network"]
                 done = turn + 1 == turns
             except Failure as failure:
                 print("%s: %s" % (name, failure), flush=True)
@@ -97,12 +106,36 @@ def measure(arguments, logs):
     return results
 
 
-def report(results):
+def median_of(results, name, case):
+    seconds = results[name]["cases"].get(case)
+    return statistics.median(seconds) if seconds else float("nan")
+
+
+def report_networks(results):
+    """Prints a table of medians; returns whether all trained the same networks."""
+    same = True
+    print("%-27s" % "ms" + "".join("%12s" % name for name in results) + "   PyTorch / ours")
+    for case in results["PyTorch"]["cases"]:
+        medians = [1e3 * median_of(results, name, case) for name in results]
+        ours = min(time for name, time in zip(results, medians) if name in ("plugin", "one op"))
+        times = "".join("%12.1f" % time for time in medians)
+        print("%-27s%s%17.2f" % (case, times, medians[-1] / ours))
+        trained = [r["networks"][case] for r in results.values() if case in r["networks"]]
+        losses = [network["loss"] for network in trained]
+        dtype = case[len(case.split()[0]) :]
+        if len({network["parameters"] for network in trained}) > 1 or max(losses) - min(
+            losses
+        ) > LOSSES_DIFFER[dtype] * min(losses):
+            print("%s is not the same network everywhere: %s" % (case, trained))
+            same = False
+    return same
+
+
+def report_layers(results):
     """Prints medians and the wanted ratios; returns whether all are reached."""
 
     def median(name, case):
-        seconds = results[name]["cases"].get(case)
-        return statistics.median(seconds) if seconds else float("nan")
+        return median_of(results, name, case)
 
     for name, result in results.items():
         for case in result["cases"]:
@@ -123,13 +156,18 @@ def report(results):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--release", required=True, help="of TensorFlow")
+    parser.add_argument("--networks", action="store_true", help="trains whole networks")
     parser.add_argument("--turns", type=int, default=TURNS, help="of each but the slow ones")
     parser.add_argument("--output", type=pathlib.Path, required=True, help="the environments' top")
     arguments = parser.parse_args()
     directory = arguments.output / arguments.release
     (directory / "logs").mkdir(parents=True, exist_ok=True)
-    results = measure(arguments, directory / "logs")
-    (directory / "training.json").write_text(json.dumps(results, indent=1) + "\n")
+    if arguments.networks:
+        name, plan, report = "networks", plan_networks, report_networks
+    else:
+        name, plan, report = "training", plan_layers, report_layers
+    results = measure(plan, arguments, directory / "logs")
+    (directory / (name + ".json")).write_text(json.dumps(results, indent=1) + "\n")
     sys.exit(not report(results))
 
 

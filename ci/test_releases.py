@@ -50,6 +50,7 @@ TESTS = {
     "Jacobians": ["plugin_jacobian_test.py"],
     "TensorFlow Lite": ["plugin_lite_test.py"],
     "Keras": ["keras_run_time_test.py"],
+    "batch normalization": ["keras_batch_normalization_test.py"],
     "command": ["plugin_command_test.py"],
 }
 

@@ -1,45 +1,68 @@
-"""Tests of the example of that name: against Keras' own layer."""
+"""Tests of patch_keras(batch_normalization=True): against Keras as it is."""
 
+import installed_plugin  # noqa: F401, I001  before TensorFlow
+
+import contextlib
 import os
-import sys
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl.testing import absltest, parameterized
 
-sys.path.append(os.path.dirname(os.environ["EXAMPLE"]))
-from fused_batch_normalization import FusedBatchNormalization  # noqa: E402
+import tensorflow_grouped_convolution as plugin
+from tensorflow_grouped_convolution import batch_normalization as normalization
+from tensorflow_grouped_convolution import kernels
 
 layers = keras.layers
 OP = "FusedBatchNorm"
 RANKS = ((5, 6), (4, 7, 6), (3, 5, 4, 6), (2, 3, 4, 5, 6))
+# Of a tensor of rank 4.
+IMAGES = RANKS[2]
 
 
 def random(shape, seed=0):
     return np.random.RandomState(seed).standard_normal(shape).astype(np.float32)
 
 
-def make(kind, shape, **options):
-    """Returns a built layer with random weights, the same of each kind."""
-    layer = kind(**options)
+@contextlib.contextmanager
+def patched():
+    """Patches Keras, and has the op take what it is not faster at, too."""
+    plugin.patch_keras(batch_normalization=True)
+    try:
+        with mock.patch.object(normalization, "_pays", lambda shape, axis: shape[axis] is not None):
+            yield
+    finally:
+        plugin.unpatch_keras()
+
+
+def make(shape, **options):
+    """Returns a built layer with random weights, always the same."""
+    trainable = options.pop("trainable", True)
+    layer = layers.BatchNormalization(**options)
     layer.build(shape)
     layer.set_weights([abs(random(w.shape, i)) for i, w in enumerate(layer.get_weights())])
+    layer.trainable = trainable
     return layer
 
 
-def train(layer, x, **options):
-    """Returns a layer's output, gradients, and weights afterwards."""
+def step(layer, x, training=True, **call):
+    """Returns a layer's output and gradients."""
     x = tf.convert_to_tensor(x)
     with tf.GradientTape() as tape:
         tape.watch(x)
-        y = layer(x, training=True, **options)
+        y = layer(x, training=training, **call)
         # Of more than a mean, whose gradient by x is 0.
         loss = tf.reduce_sum(tf.cast(y, tf.float32) * random(y.shape, 9))
     watched = [x] if x.dtype.is_floating else []
-    gradients = tape.gradient(loss, watched + layer.trainable_variables)
-    return y, gradients, layer.get_weights()
+    return y, tape.gradient(loss, watched + layer.trainable_variables)
+
+
+def run(layer, *args, **kwargs):
+    """Returns what step() does, and the layer's weights afterwards."""
+    return (*step(layer, *args, **kwargs), layer.get_weights())
 
 
 def uses_op(layer, x, **options):
@@ -47,114 +70,174 @@ def uses_op(layer, x, **options):
     return OP in str(step.graph.as_graph_def())
 
 
-class FusedBatchNormalizationTest(parameterized.TestCase):
+class BatchNormalizationTest(parameterized.TestCase):
+    def setUp(self):
+        super().setUp()
+        if keras.__version__.startswith("2."):
+            self.skipTest("Keras 2 calls the op by itself")
+
     def assert_close(self, actual, expected, tolerance=1e-5):
         actual, expected = tf.nest.flatten(actual), tf.nest.flatten(expected)
         self.assertEqual(len(actual), len(expected))
         for one, other in zip(actual, expected):
             self.assertEqual(one.dtype, other.dtype)
+            self.assertEqual(one.shape, other.shape)
             one, other = np.array(one, np.float32), np.array(other, np.float32)
             np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
     def compare(self, x, tolerance=1e-5, fused=True, call=None, **options):
-        both = [
-            make(kind, x.shape, **options)
-            for kind in (layers.BatchNormalization, FusedBatchNormalization)
-        ]
-        expected, actual = (train(layer, x, **(call or {})) for layer in both)
-        self.assert_close(actual, expected, tolerance)
-        self.assertEqual(uses_op(both[1], x, training=True, **(call or {})), fused)
-        # What was trained gives the same later.
-        self.assert_close(both[1](x), both[0](x), tolerance)
+        """Compares training and inference, eagerly and in graphs."""
+        for training in True, False:
+            call = dict(call or {}, training=training)
+            expected = run(make(x.shape, **options), x, **call)
+            with patched():
+                self.assert_close(run(make(x.shape, **options), x, **call), expected, tolerance)
+                layer = make(x.shape, **options)
+                in_graph = tf.function(step, autograph=False)(layer, x, **call)
+                self.assert_close(in_graph, expected[:2], tolerance)
+                self.assert_close(layer.get_weights(), expected[2], tolerance)
+                self.assertEqual(uses_op(layer, x, **call), fused and training)
 
     @parameterized.parameters(*((shape,) for shape in RANKS))
     def test_as_keras(self, shape):
         self.compare(3 * random(shape) + 1)
 
+    @parameterized.product(shape=RANKS, axis=(0, 1, 2, -2))
+    def test_axis(self, shape, axis):
+        if axis < len(shape):
+            self.compare(3 * random(shape) + 1, axis=axis)
+
     @parameterized.product(scale=(False, True), center=(False, True))
     def test_weights(self, scale, center):
-        self.compare(random(RANKS[2]), scale=scale, center=center, momentum=0.7, epsilon=0.1)
+        self.compare(random(IMAGES), scale=scale, center=center, momentum=0.7, epsilon=0.1)
 
-    @parameterized.parameters(("mixed_bfloat16", 2e-2), ("mixed_float16", 3e-3))
-    def test_mixed_precision(self, policy, tolerance):
-        self.compare(random(RANKS[2]), tolerance, dtype=policy)
+    @parameterized.product(
+        policy=(("mixed_bfloat16", 2e-2), ("mixed_float16", 3e-3)), axis=(-1, 1), rank=(3, 4)
+    )
+    def test_mixed_precision(self, policy, axis, rank):
+        self.compare(random(RANKS[rank - 2]), policy[1], dtype=policy[0], axis=axis)
 
-    def test_one_value_a_channel(self):
-        self.compare(random((1, 1, 1, 6)))
+    @parameterized.parameters(-1, 1)
+    def test_one_value_a_channel(self, axis):
+        self.compare(random((1, 6) if axis == -1 else (1, 6, 1, 1)), axis=axis)
 
     @parameterized.parameters(1e-5, 1e-7)
     def test_epsilon(self, epsilon):
-        self.compare(random(RANKS[2]), epsilon=epsilon)
+        self.compare(random(IMAGES), epsilon=epsilon)
 
-    def test_axis(self):
-        self.compare(random(RANKS[2]), axis=3)
-        self.compare(random(RANKS[2]), axis=1, fused=False)
-
-    def test_large_mean(self):
-        self.compare(random(RANKS[2]) + 1000, tolerance=1e-3)
+    @parameterized.parameters(-1, 1)
+    def test_large_mean(self, axis):
+        x = random((8, 16, 16, 6)) + 1000
+        expected = run(make(x.shape, axis=axis), x.astype(np.float64))[0]
+        with patched():
+            actual = run(make(x.shape, axis=axis), x)[0]
+        # oneDNN adds one after the other: the sum is as coarse as a thousandth of a value.
+        self.assert_close(actual, tf.cast(expected, actual.dtype), 5e-3)
 
     def test_integers(self):
-        self.compare(np.arange(360).reshape(RANKS[2]) % 7)
+        self.compare(np.arange(360).reshape(IMAGES) % 7)
+
+    def test_frozen(self):
+        self.compare(random(IMAGES), trainable=False, fused=False)
+
+    @parameterized.parameters(
+        ((None, 56, 56, 64), -1, True, True),
+        ((8, 56, 56, 64), 3, True, True),
+        ((8, None, None, 64), -1, True, True),
+        ((8, 56, 56, None), -1, False, False),
+        ((8, 56, 56, 8), -1, True, False),
+        ((8, 64, 56, 56), 1, True, False),
+        ((8, 3, 3, 64), -1, False, False),
+        ((8, 4096, 64), -1, True, True),
+        ((8, 512), -1, False, False),
+    )
+    def test_when_it_is_faster(self, shape, axis, with_one_dnn, without):
+        for one_dnn, expected in (True, with_one_dnn), (False, without), (None, without):
+            with mock.patch.object(kernels, "one_dnn", lambda one_dnn=one_dnn: one_dnn):
+                self.assertEqual(bool(normalization._pays(shape, axis)), expected)
+
+    def test_small_ones_are_left_to_keras(self):
+        plugin.patch_keras(batch_normalization=True)
+        self.addCleanup(plugin.unpatch_keras)
+        for shape, fused in (IMAGES, False), ((1, 32, 32, 16), True):
+            self.assertEqual(uses_op(make(shape), random(shape), training=True), fused)
 
     @parameterized.parameters((6, True), (None, False))
     def test_unknown_sizes(self, channels, fused):
-        x = random(RANKS[2])
-        layer = make(FusedBatchNormalization, x.shape)
-        spec = tf.TensorSpec([None, None, None, channels], tf.float32)
-        step = tf.function(lambda x: layer(x, training=True), [spec])
-        expected = train(make(layers.BatchNormalization, x.shape), x)
-        self.assert_close(step(x), expected[0])
-        self.assert_close(layer.get_weights(), expected[2])
-        self.assertEqual(OP in str(step.get_concrete_function().graph.as_graph_def()), fused)
+        for shape in RANKS:
+            x = random(shape)
+            expected = run(make(x.shape), x)
+            with patched():
+                layer = make(x.shape)
+                spec = tf.TensorSpec([None] * (x.ndim - 1) + [channels], tf.float32)
+                train = tf.function(lambda x, layer=layer: layer(x, training=True), [spec])
+                self.assert_close(train(x), expected[0])
+            self.assert_close(layer.get_weights(), expected[2])
+            graph = train.get_concrete_function().graph
+            self.assertEqual(OP in str(graph.as_graph_def()), fused)
+            self.assertEqual(graph.outputs[0].shape.rank, x.ndim)
+
+    def test_static_shape(self):
+        with patched():
+            for shape in RANKS:
+                y = layers.BatchNormalization()(keras.Input(shape[1:]))
+                self.assertEqual(y.shape, (None,) + shape[1:])
 
     @parameterized.parameters(("float16", 1e-2), ("bfloat16", 5e-2), ("float64", 1e-5))
     def test_other_variables_are_left_to_keras(self, dtype, tolerance):
-        self.compare(random(RANKS[2]), tolerance, dtype=dtype, fused=False)
-        self.compare(random(RANKS[2]), tolerance, dtype=dtype, autocast=False, fused=False)
+        self.compare(random(IMAGES), tolerance, dtype=dtype, fused=False)
+        self.compare(random(IMAGES), tolerance, dtype=dtype, autocast=False, fused=False)
 
     def test_what_else_is_left_to_keras(self):
-        x = random(RANKS[2])
+        x = random(IMAGES)
         mask = np.arange(x[..., 0].size).reshape(x.shape[:-1]) % 3 > 0
         self.compare(x, fused=False, call={"mask": tf.constant(mask)})
-        self.compare(x, fused=False, renorm=True)
-        self.compare(x, fused=False, synchronized=True)
+        for option in "synchronized", "renorm":
+            if option in layers.BatchNormalization().get_config():
+                self.compare(x, fused=False, **{option: True})
 
-    def test_inference(self):
-        x = random(RANKS[2])
-        layer = make(FusedBatchNormalization, x.shape)
-        expected = make(layers.BatchNormalization, x.shape)(x)
-        self.assert_close(layer(x, training=False), expected, 0)
-        layer.trainable = False
-        self.assert_close(layer(x, training=True), expected, 0)
+    def test_wrong_mask(self):
+        with patched(), self.assertRaisesRegex(ValueError, "mask"):
+            make(IMAGES)(random(IMAGES), training=True, mask=tf.constant([True]))
 
-    def test_exchange(self):
-        # As the example says.
-        def exchange(layer):
-            same = type(layer) is not layers.BatchNormalization
-            kind = type(layer) if same else FusedBatchNormalization
-            return kind.from_config(layer.get_config())
+    @parameterized.parameters(-1, 1)
+    def test_second_derivatives(self, axis):
+        """Against differences of first ones."""
+        x = random((4, 3, 2, 3))
 
-        inputs = keras.Input((5, 4, 6))
-        y = layers.BatchNormalization()(layers.Conv2D(6, 3, groups=2)(inputs))
-        model = keras.Model(inputs, y)
-        model.set_weights([abs(random(w.shape, i)) for i, w in enumerate(model.get_weights())])
-        fused = keras.models.clone_model(model, clone_function=exchange)
-        fused.set_weights(model.get_weights())
-        self.assertIsInstance(fused.layers[-1], FusedBatchNormalization)
-        x = random((3, 5, 4, 6))
-        self.assert_close(train(fused, x), train(model, x))
+        with patched():
+            layer = make(x.shape, axis=axis)
+
+            def gradient(x):
+                with tf.GradientTape() as tape:
+                    tape.watch(x)
+                    y = layer(x, training=True)
+                    loss = tf.reduce_sum(y**3 * random(x.shape, 1))
+                return tape.gradient(loss, x)
+
+            x = tf.constant(x)
+            direction = tf.constant(random(x.shape, 2))
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                along = tf.reduce_sum(gradient(x) * direction)
+            second = tape.gradient(along, x)
+            step = 1e-2
+            difference = gradient(x + step * direction) - gradient(x - step * direction)
+        scale = np.abs(second).max()
+        self.assert_close(second / scale, difference / (2 * step * scale), 5e-3)
 
     @parameterized.parameters(False, True)
-    def test_fit_and_save(self, jit_compile):
+    def test_fit_save_and_load(self, jit_compile):
+        """A model is the same patched and not, and so is its file."""
         x, y = random((16, 6, 6, 8)), random((16, 4), 1)
-        losses, outputs = [], []
-        for kind in (layers.BatchNormalization, FusedBatchNormalization):
+
+        def fit():
             keras.utils.set_random_seed(1)
             model = keras.Sequential(
                 [
                     keras.Input((None, None, 8)),
                     layers.Conv2D(8, 3, padding="same", groups=4),
-                    kind(name="normalization"),
+                    layers.BatchNormalization(),
                     layers.ReLU(),
                     layers.GlobalAveragePooling2D(),
                     layers.Dense(4),
@@ -162,16 +245,45 @@ class FusedBatchNormalizationTest(parameterized.TestCase):
             )
             model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=jit_compile)
             history = model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0)
-            losses.append(history.history["loss"])
-            outputs.append(model.predict(x, verbose=0))
-        np.testing.assert_allclose(*losses, rtol=1e-4)
-        np.testing.assert_allclose(*outputs, rtol=1e-3, atol=1e-5)
+            return model, history.history["loss"], model.predict(x, verbose=0)
+
+        _, losses, outputs = fit()
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "model.keras")
-            model.save(path)
+            with patched():
+                model, fused_losses, fused_outputs = fit()
+                model.save(path)
             loaded = keras.models.load_model(path)
-        self.assertIsInstance(loaded.layers[1], FusedBatchNormalization)
-        np.testing.assert_array_equal(loaded.predict(x, verbose=0), outputs[1])
+        np.testing.assert_allclose(fused_losses, losses, rtol=1e-4)
+        np.testing.assert_allclose(fused_outputs, outputs, rtol=1e-3, atol=1e-5)
+        self.assertIs(type(loaded.layers[1]), layers.BatchNormalization)
+        predicted = loaded.predict(x, verbose=0)
+        np.testing.assert_allclose(predicted, fused_outputs, rtol=1e-5, atol=1e-6)
+
+    def test_xla_is_left_to_keras(self):
+        x = random(IMAGES)
+        expected = run(make(IMAGES), x)[0]
+        with patched():
+            layer = make(IMAGES)
+            step = tf.function(lambda x: layer(x, training=True), jit_compile=True)
+            self.assert_close(step(x), expected)
+            nested = tf.function(lambda x: tf.function(step.python_function)(x), jit_compile=True)
+            for function in step, nested:
+                graph = function.get_concrete_function(x).graph
+                self.assertNotIn(OP, str(graph.as_graph_def()))
+
+    def test_is_taken_back(self):
+        x, call = random((1, 32, 32, 16)), layers.BatchNormalization.call
+        self.assertFalse(plugin.patch_keras() and uses_op(make(x.shape), x, training=True))
+        self.addCleanup(plugin.unpatch_keras)
+        self.assertIn("normalizes batches", str(plugin.patch_keras(batch_normalization=True)))
+        self.assertTrue(uses_op(make(x.shape), x, training=True))
+        # A later call without it does not take it back.
+        self.assertFalse(plugin.patch_keras())
+        self.assertTrue(uses_op(make(x.shape), x, training=True))
+        plugin.unpatch_keras()
+        self.assertIs(layers.BatchNormalization.call, call)
+        self.assertNotIn("normalizes batches", str(plugin.patch_keras()))
 
 
 if __name__ == "__main__":

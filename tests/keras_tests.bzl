@@ -80,11 +80,12 @@ def keras_tests(keras, release, official, environments, old):
         main = "keras_exchange_test.py",
     )
     for suffix, env in environments.items():
-        tests[keras + "_fused_batch_normalization_test" + suffix] = dict(
+        tests[keras + "_batch_normalization_test" + suffix] = dict(
+            data = ["installed_plugin.py"],
             env = env,
-            file_env = {"//examples:fused_batch_normalization.py": "EXAMPLE"},
-            main = "fused_batch_normalization_test.py",
-            path = [patched + "installed", release + "installed"],
+            file_env = {"@plugin//:tested.whl": "PLUGIN"},
+            main = "keras_batch_normalization_test.py",
+            path = [official + "official"],
         )
         tests[keras + "_graphs_test" + suffix] = dict(
             env = env,

@@ -1,11 +1,14 @@
 """Times training steps in one framework: `training.py MODULE`.
 
-The modules are training_keras, training_plugin and training_pytorch, whose CASES
-are functions by their names. Reads JSON lines such as {"case": "resnext50", "repeat": 3}, and
-answers each with {"seconds": [...]}, a time for each step, or {"error": "..."};
-says {"version": "..."} when it is ready. A case returns a function that does one
-step (or `steps` of them at once, if it has that attribute) and waits for it. That
-function is kept for further requests, and called once before each is timed.
+The modules are those of this folder named training_..., whose CASES are functions by
+their names. Reads JSON lines such as {"case": "resnext50", "repeat": 3}, and answers each
+with {"seconds": [...]}, a time for each step, or {"error": "..."}; says {"version": "..."}
+when it is ready. A case returns a function that does one step (or `steps` of them at once,
+if it has that attribute) and waits for it. That function is kept for further requests, and
+called once before each is timed.
+
+A network's step has `parameters`, their number, and returns its loss: its first answer has
+both, as "network".
 """
 
 import importlib
@@ -36,9 +39,15 @@ def main():
         request = json.loads(line)
         case = request["case"]
         try:
+            network = None
             if case not in steps:
                 steps[case] = module.CASES[case]()
-            answer = {"seconds": timed(steps[case], request["repeat"])}
+                if hasattr(steps[case], "parameters"):
+                    network = {
+                        "parameters": int(steps[case].parameters),
+                        "loss": float(steps[case]()),
+                    }
+            answer = {"seconds": timed(steps[case], request["repeat"]), "network": network}
         except Exception as error:
             answer = {"error": "%s: %s" % (type(error).__name__, str(error)[:500])}
         print(json.dumps(answer), file=answers, flush=True)

@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "examples"))
-from fused_batch_normalization import FusedBatchNormalization  # noqa: E402
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
+from networks import NETWORKS, weights  # noqa: E402
 
 layers = keras.layers
 VERSION = "Keras %s, TensorFlow %s" % (keras.__version__, tf.version.VERSION)
@@ -56,26 +56,78 @@ def layer_fit(groups, count=10):
     return steps
 
 
-def resnext50(normalization):
-    """A network of 3, 4, 6 and 3 blocks of 32 groups, and 1000 classes."""
+class Scale(layers.Layer):
+    """Each channel times a number."""
 
-    def conv(x, filters, size, strides=1, groups=1):
-        x = layers.Conv2D(filters, size, strides, padding="same", groups=groups, use_bias=False)(x)
-        return normalization()(x)
+    def build(self, shape):
+        self.factors = self.add_weight(shape=shape[-1:], initializer="ones")
 
-    inputs = keras.Input((224, 224, 3))
-    x = layers.ReLU()(conv(inputs, 64, 7, 2))
-    x = layers.MaxPooling2D(3, 2, padding="same")(x)
-    for stage, blocks in enumerate((3, 4, 6, 3)):
-        width = 128 << stage
-        for block in range(blocks):
-            strides = 2 if stage and not block else 1
-            shortcut = x if block else conv(x, 2 * width, 1, strides)
-            x = layers.ReLU()(conv(x, width, 1))
-            x = layers.ReLU()(conv(x, width, 3, strides, groups=32))
-            x = layers.ReLU()(layers.Add()([conv(x, 2 * width, 1), shortcut]))
-    x = layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, layers.Dense(1000)(x))
+    def call(self, x):
+        return x * self.factors
+
+
+def shuffle(groups):
+    def transpose(x):
+        size = tuple(x.shape[1:3])
+        x = keras.ops.reshape(x, (-1, *size, groups, x.shape[-1] // groups))
+        return keras.ops.reshape(
+            keras.ops.transpose(x, (0, 1, 2, 4, 3)), (-1, *size, x.shape[-1] * groups)
+        )
+
+    return transpose
+
+
+def padded(layer, size):
+    return lambda x: layer(layers.ZeroPadding2D(size // 2)(x))
+
+
+def conv(shape, filters, size, stride, groups, bias, pad):
+    """A depthwise layer where it is one, as users write it."""
+    padding = "same" if pad and stride == 1 else "valid"
+    options = dict(strides=stride, padding=padding, use_bias=bias)
+    if groups == filters > 1 and shape[2] == 1:
+        layer = layers.DepthwiseConv2D(size, **options)
+    else:
+        layer = layers.Conv2D(filters, size, groups=groups, **options)
+    return layer, padded(layer, size) if pad and stride > 1 and size > 1 else layer
+
+
+OPS = {
+    "norm": layers.BatchNormalization,
+    "layer_norm": lambda: layers.LayerNormalization(epsilon=1e-6),
+    "scale": Scale,
+    "dense": lambda filters, bias: layers.Dense(filters, use_bias=bias),
+    "gelu": lambda: layers.Activation("gelu"),
+    "swish": lambda: layers.Activation("swish"),
+    "sigmoid": lambda: layers.Activation("sigmoid"),
+    "relu": layers.ReLU,
+    "relu6": lambda: layers.ReLU(6),
+    "add": layers.Add,
+    "multiply": layers.Multiply,
+    "concat": layers.Concatenate,
+    "shuffle": shuffle,
+    "max_pool": lambda: padded(layers.MaxPooling2D(3, 2), 3),
+    "average_pool": lambda: padded(layers.AveragePooling2D(3, 2), 3),
+    "global_pool": lambda keep: layers.GlobalAveragePooling2D(keepdims=keep),
+}
+
+
+def make_network(name):
+    nodes = NETWORKS[name]().nodes
+    made = [keras.Input((224, 224, 3))]
+    initial = []
+    for number, node in enumerate(nodes[1:], 1):
+        inputs = [made[i] for i in node.inputs]
+        if node.op == "conv":
+            layer, apply = conv(node.shape, **node.attributes)
+        else:
+            layer = apply = OPS[node.op](**node.attributes)
+        made.append(apply(inputs[0] if len(inputs) == 1 else inputs))
+        if node.shape:
+            initial.append((layer.kernel, weights(node, number)))
+    for kernel, values in initial:
+        kernel.assign(values.reshape(kernel.shape))
+    return keras.Model(made[0], layers.Activation("linear", dtype="float32")(made[-1]))
 
 
 def network_step(model):
@@ -96,15 +148,30 @@ def network_step(model):
     return lambda: step(x, labels).numpy()
 
 
+def network_case(name, dtype):
+    def make():
+        keras.mixed_precision.set_global_policy(dtype)
+        try:
+            model = make_network(name)
+        finally:
+            keras.mixed_precision.set_global_policy("float32")
+        step = network_step(model)
+        step.parameters = sum(np.prod(v.shape) for v in model.trainable_variables)
+        return step
+
+    return make
+
+
 CASES = {
     "layer step": lambda: layer_step(32),
     "layer step, dense": lambda: layer_step(1),
     "layer fit": lambda: layer_fit(32),
     "layer fit, dense": lambda: layer_fit(1),
     "layer fit, 1 step": lambda: layer_fit(32, 1),
-    "resnext50": lambda: network_step(resnext50(layers.BatchNormalization)),
-    "resnext50, fused": lambda: network_step(resnext50(FusedBatchNormalization)),
-    "convnext-t": lambda: network_step(
+    "ConvNeXtTiny": lambda: network_step(
         keras.applications.ConvNeXtTiny(weights=None, classifier_activation=None)
     ),
 }
+for network in NETWORKS:
+    CASES[network] = network_case(network, "float32")
+    CASES[network + " bfloat16"] = network_case(network, "mixed_bfloat16")

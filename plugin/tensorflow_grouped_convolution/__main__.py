@@ -1,19 +1,28 @@
 """Runs a program with Keras patched or, without one, says whether all is well here.
 
-Usage: python -m tensorflow_grouped_convolution [<file> | -m <module>] [<arguments>]
+Usage: python -m tensorflow_grouped_convolution
+       python -m tensorflow_grouped_convolution [--batch-normalization] \
+           (<file> | -m <module>) [<arguments>]
+
+With --batch-normalization, Keras 3 normalizes batches with the one op that TensorFlow has
+for it: patch_keras(batch_normalization=True).
 """
 
 import sys
 
-if len(sys.argv) == 1:
+arguments = sys.argv[1:]
+if not arguments:
     from .doctor import main
 
     sys.exit(main())
-if sys.argv[1] in ("-h", "--help"):
+batch_normalization = arguments[0] == "--batch-normalization"
+if batch_normalization:
+    del arguments[0]
+if arguments[:1] in (["-h"], ["--help"]):
     print(__doc__)
-elif sys.argv[1:] == ["-m"] or sys.argv[1].startswith("-") and sys.argv[1] != "-m":
+elif arguments in ([], ["-m"]) or arguments[0].startswith("-") and arguments[0] != "-m":
     sys.exit(__doc__)
 else:
     from .run import run
 
-    run(sys.argv[1:])
+    run(arguments, batch_normalization=batch_normalization)

@@ -4,6 +4,7 @@ import functools
 import sys
 import warnings
 
+from . import batch_normalization as normalization
 from . import kernels, source_patches
 from .changes import Changes, when_imported
 from .keras_detour import remove_detour
@@ -16,6 +17,8 @@ _changes = {}
 _reports = {}
 # How to wait no longer for those that are not imported, while patching is on.
 _waits = None
+# Whether batches are normalized by TensorFlow's op as well.
+_with_batch_normalization = False
 
 
 class Report:
@@ -66,6 +69,9 @@ def _patch(name):
                 done.append("it was not found to compile convolutions, and stays")
             source_patches.apply(plans or [], changes)
             done.append(groups)
+        if _with_batch_normalization and _uses_tensorflow(keras):
+            normalization.fuse(keras, changes)
+            done.append("it normalizes batches with one op")
     except BaseException:
         changes.undo()
         raise
@@ -94,7 +100,7 @@ def _patch_late(name):
         _warn()
 
 
-def patch_keras():
+def patch_keras(batch_normalization=False):
     """Has Keras leave grouped convolutions to the kernels, and know groups in all layers.
 
     That is every Keras that there is: Keras 3, the Keras 2 of an older TensorFlow, and
@@ -104,7 +110,12 @@ def patch_keras():
     convolution layers take `groups`.
 
     Layers and models that were made before do the same from then on, but for what has
-    been traced. Calling this again changes nothing; `unpatch_keras()` takes it back.
+    been traced. Calling this again changes nothing but what it asks for in addition;
+    `unpatch_keras()` takes all back.
+
+    Args:
+      batch_normalization: whether the BatchNormalization of Keras 3 calls the one op that
+        TensorFlow has for it, as Keras 2 does, where the op computes the same.
 
     Returns:
       A Report, which can be printed, of what was done and what could not be done for
@@ -114,7 +125,10 @@ def patch_keras():
       If the kernels are not loaded.
 
     """
-    global _waits
+    global _waits, _with_batch_normalization
+    if batch_normalization and not _with_batch_normalization:
+        unpatch_keras()
+        _with_batch_normalization = True
     is_new = _waits is None
     if is_new:
         _waits = []
@@ -138,7 +152,8 @@ def patch_keras():
 
 def unpatch_keras():
     """Takes back what patch_keras() has changed."""
-    global _waits
+    global _waits, _with_batch_normalization
+    _with_batch_normalization = False
     while _waits:
         _waits.pop()()
     _waits = None

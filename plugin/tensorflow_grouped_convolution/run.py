@@ -12,14 +12,15 @@ import zipfile
 from .keras_patches import patch_keras
 
 
-def run(arguments):
+def run(arguments, **options):
     """Runs a program in the place of the one that runs.
 
     Args:
       arguments: what Python would be given: a file, or "-m" and a module's name, and the
         program's own arguments.
+      **options: of patch_keras().
     """
-    patch_keras()
+    patch_keras(**options)
     try:
         if arguments[0] == "-m":
             _run_module(arguments[1:])
