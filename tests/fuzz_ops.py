@@ -27,7 +27,7 @@ SECONDS = 60  # After which a case hangs.
 MEMORY = 2 << 30
 NAMES = re.compile(
     r"\b(input|filter|out_backprop|strides?|dilations?|(explicit_)?paddings?|data_format|fused_ops)\b"
-    r"|\b(input|filter)_sizes\b|\bargs\[|'args'|[Ff]used|[Ff]usion"
+    r"|\b(input|filter)_sizes\b|\bbias\b|\bargs\[|'args'|[Ff]used|[Ff]usion"
     # Before any op is asked.
     r"|^Invalid value in tensor used for shape"
 )

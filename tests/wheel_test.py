@@ -172,10 +172,30 @@ class LibraryTest(WheelTestCase):
         """Returns the library, for pyelftools."""
         return ELFFile(self.enter_context(self.rebuilt.open(LIBRARY)))
 
+    def needed(self):
+        """Returns the names of the libraries that the library needs."""
+        dynamic = self.elf().get_section_by_name(".dynamic")
+        return [tag.needed for tag in dynamic.iter_tags() if tag.entry.d_tag == "DT_NEEDED"]
+
     def test_auditwheel_finds_the_tag_true(self):
+        # Of the library, and what it needs in the wheel: the others are the official ones,
+        # and take minutes to look at.
+        wanted = {os.path.basename(LIBRARY), *self.needed()}
         with tempfile.TemporaryDirectory() as folder:
             wheel = os.path.join(folder, REBUILT_NAME)
-            os.symlink(os.path.realpath(os.environ["REBUILT_WHEEL"]), wheel)
+            with zipfile.ZipFile(wheel, "w") as part:
+                record = self.rebuilt_info + "RECORD"
+                lines = self.rebuilt.read(record).decode().splitlines(keepends=True)
+                lines = [
+                    line
+                    for line in lines
+                    if line.startswith(self.rebuilt_info)
+                    or os.path.basename(line.split(",")[0]) in wanted
+                ]
+                for name in (line.split(",")[0] for line in lines):
+                    if name != record:
+                        part.writestr(self.rebuilt.getinfo(name), self.rebuilt.read(name))
+                part.writestr(record, "".join(lines))
             judged = judge(wheel)
         claimed = parts(REBUILT_NAME)[2].rpartition("-")[2]
         self.assertLessEqual(
@@ -186,14 +206,13 @@ class LibraryTest(WheelTestCase):
 
     def test_library_finds_tensorflow_relative_to_itself(self):
         dynamic = self.elf().get_section_by_name(".dynamic")
-        needed, run_paths = [], []
-        for tag in dynamic.iter_tags():
-            if tag.entry.d_tag == "DT_NEEDED":
-                needed.append(tag.needed)
-            elif tag.entry.d_tag in ("DT_RPATH", "DT_RUNPATH"):
-                run_paths.append(getattr(tag, "rpath", None) or tag.runpath)
+        run_paths = [
+            getattr(tag, "rpath", None) or tag.runpath
+            for tag in dynamic.iter_tags()
+            if tag.entry.d_tag in ("DT_RPATH", "DT_RUNPATH")
+        ]
         self.assertEqual(run_paths, ["$ORIGIN/../.."])
-        framework = [name for name in needed if "tensorflow" in name]
+        framework = [name for name in self.needed() if "tensorflow" in name]
         self.assertLen(framework, 1)
         folder = os.path.normpath(os.path.join(os.path.dirname(LIBRARY), "../.."))
         self.assertIn(folder + "/" + framework[0], self.rebuilt.namelist())

@@ -247,7 +247,11 @@ bool MakeGeometry(const ConvProblem& problem, ConvGeometry* geometry,
   const std::initializer_list<int64_t> output = {result.batch, dim[0].output,
                                                  dim[1].output, dim[2].output,
                                                  result.output_channels};
-  if (!CheckProduct("output", output, error)) return false;
+  if (!CheckProduct("output", output, error)) {
+    *error += std::string(", for ") + problem.input_name + " and " +
+              problem.filter_name;
+    return false;
+  }
   *geometry = result;
   return true;
 }
