@@ -21,6 +21,7 @@ limitations under the License.
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
 #include "tensorflow/core/kernels/grouped_conv/pass.h"
+#include "tensorflow/core/kernels/grouped_conv/winograd.h"
 
 namespace grouped_conv {
 namespace {
@@ -585,6 +586,24 @@ bool InPairs(const AllKernels& kernels, const ConvGeometry& g, bool backward,
          is_float(filter);
 }
 
+// Whether Winograd's algorithm computed the sums, or there was no memory.
+template <typename T>
+constexpr bool DoneByWinograd(const AllKernels&, const ConvGeometry&, bool,
+                              const T*, const T*, const Epilogue<T>&, T*,
+                              TaskRunner*, Result*) {
+  return false;
+}
+bool DoneByWinograd(const AllKernels& kernels, const ConvGeometry& g,
+                    bool backward, const float* x, const float* filter,
+                    const Epilogue<float>& epilogue, float* sums,
+                    TaskRunner* runner, Result* result) {
+  if (!UseWinograd(g, backward)) return false;
+  bool finite;
+  *result = CorrelateWinograd(kernels, g, backward, x, filter, epilogue, sums,
+                              runner, &finite);
+  return *result != Result::kOk || finite;
+}
+
 template <typename T>
 Result Correlate(const ConvGeometry& geometry, bool backward, const T* x,
                  const T* filter, const Epilogue<T>& epilogue, T* sums,
@@ -592,6 +611,11 @@ Result Correlate(const ConvGeometry& geometry, bool backward, const T* x,
   // Only bfloat16 has pairs.
   constexpr bool kPairs = std::is_same<T, BFloat16>::value;
   const AllKernels& kernels = GetKernels();
+  Result result = Result::kOk;
+  if (DoneByWinograd(kernels, geometry, backward, x, filter, epilogue, sums,
+                     runner, &result)) {
+    return result;
+  }
   if (kPairs && InPairs(kernels, geometry, backward, x, filter)) {
     return Correlation<T, kPairs>(kernels, geometry, backward)
         .Run({reinterpret_cast<const typename Pass<T, kPairs>::X*>(x), filter,

@@ -43,6 +43,7 @@ limitations under the License.
 #include "tensorflow/core/kernels/grouped_conv/kernels.h"
 #include "tensorflow/core/kernels/grouped_conv/problem_string.h"
 #include "tensorflow/core/kernels/grouped_conv/thread_runner.h"
+#include "tensorflow/core/kernels/grouped_conv/winograd.h"
 #include "tensorflow/core/platform/test.h"
 
 namespace grouped_conv {
@@ -162,7 +163,8 @@ struct Type<BFloat16> {
   static constexpr double kSmallest = 0;
 };
 
-// The reference's result, and per element the sum of the products' magnitudes.
+// The reference's result, per element the sum of the products' magnitudes, and
+// how many roundings that are relative to this make up the error.
 struct Expected {
   explicit Expected(int64_t size) : sum(size), magnitude(size) {}
   void Add(int64_t i, double product) {
@@ -171,15 +173,115 @@ struct Expected {
   }
   std::vector<double> sum;
   std::vector<double> magnitude;
+  double roundings = 32;
 };
+
+// F(2, 3) is, with x for pixels and w for taps,
+//   (x0 - x2) w0 + (x1 + x2) (w0 + w1 + w2) / 2 + (x2 - x1) (w0 - w1 + w2) / 2
+// and the same from behind. The sum of magnitudes of all products that these
+// terms are made of, before any of them cancel each other, has x * w so often:
+double WinogradFactor(int64_t position, int64_t pixel, int64_t tap) {
+  static const double kFactor[4][3] = {{1, 0, 0}, {1, 1, 1}, {2, 1, 1}, {}};
+  return position == 0 ? kFactor[pixel][tap] : kFactor[3 - pixel][2 - tap];
+}
+
+// Sets the magnitudes and roundings of what Winograd's algorithm computes. In
+// two dimensions an x is rounded 2 times, a w 4 times, a sum of n products n
+// times, with or without fused multiply-adds, and an output 4 times. So the
+// error is at most n + 10 roundings of the sum of magnitudes above.
+template <typename T>
+void ExpectWinograd(const ConvGeometry& g, bool backward, GuardedArray<T>& x,
+                    GuardedArray<T>& filter, Expected* expected) {
+  const int64_t depth = g.input_channels_per_group();
+  const int64_t width = g.output_channels_per_group();
+  const int64_t n = g.dim[0].filter * (backward ? width : depth);
+  expected->roundings = n + 10;
+  std::fill(expected->magnitude.begin(), expected->magnitude.end(), 0);
+  // Calls visit(index of the sum's element, of x's, of the filter's, factor)
+  // for channel 0, where each z of the input meets each of the output that the
+  // filter's plane does.
+  const auto visit_pixels = [&](const auto& visit) {
+    const auto size = [&](int i, bool of_x) {
+      return of_x == backward ? g.dim[i].output : g.dim[i].input;
+    };
+    const auto pixel_of = [&](int64_t image, int64_t in_z, int64_t out_z,
+                              int64_t row, int64_t column, bool of_x) {
+      const int64_t z = of_x == backward ? out_z : in_z;
+      return ((image * size(0, of_x) + z) * size(1, of_x) + row) *
+                 size(2, of_x) +
+             column;
+    };
+    const auto first = [&](int i, int64_t position) {
+      return position / 2 * 2 +
+             (backward ? g.dim[i].pad_before - 2 : -g.dim[i].pad_before);
+    };
+    const Dimension& planes = g.dim[0];
+    for (int64_t image = 0; image < g.batch; ++image) {
+      for (int64_t z = 0; z < planes.output * planes.filter; ++z) {
+        const int64_t out_z = z / planes.filter, plane = z % planes.filter;
+        const int64_t in_z =
+            out_z * planes.stride + plane * planes.dilation - planes.pad_before;
+        if (in_z < 0 || in_z >= planes.input) continue;
+        for (int64_t i = 0; i < size(1, false) * size(2, false) * 16; ++i) {
+          const int64_t row = i / 16 / size(2, false);
+          const int64_t column = i / 16 % size(2, false);
+          const int64_t x_row = first(1, row) + i % 16 / 4;
+          const int64_t x_column = first(2, column) + i % 4;
+          if (x_row < 0 || x_row >= size(1, true) || x_column < 0 ||
+              x_column >= size(2, true)) {
+            continue;
+          }
+          for (int64_t tap = 0; tap < 9; ++tap) {
+            const double factor = WinogradFactor(row % 2, i % 16 / 4, tap / 3) *
+                                  WinogradFactor(column % 2, i % 4, tap % 3);
+            if (factor == 0) continue;
+            visit(pixel_of(image, in_z, out_z, row, column, false),
+                  pixel_of(image, in_z, out_z, x_row, x_column, true),
+                  9 * plane + (backward ? 8 - tap : tap), factor);
+          }
+        }
+      }
+    }
+  };
+  // Where channel 0 of a pixel is, and the step to the next.
+  const auto start = [&](int64_t pixel, int64_t pixels, int64_t channels) {
+    return g.layout == Layout::kChannelsLast
+               ? pixel * channels
+               : pixel / pixels * pixels * channels + pixel % pixels;
+  };
+  const auto step = [&](int64_t pixels) {
+    return g.layout == Layout::kChannelsLast ? 1 : pixels;
+  };
+  visit_pixels([&](int64_t sum, int64_t pixel, int64_t tap, double factor) {
+    const int64_t in =
+        start(backward ? sum : pixel, g.input_pixels(), g.input_channels);
+    const int64_t out =
+        start(backward ? pixel : sum, g.output_pixels(), g.output_channels);
+    const int64_t in_step = step(g.input_pixels());
+    const int64_t out_step = step(g.output_pixels());
+    for (int64_t o = 0; o < g.output_channels; ++o) {
+      const int64_t out_index = out + o * out_step;
+      for (int64_t c = 0; c < depth; ++c) {
+        const int64_t in_index = in + (o / width * depth + c) * in_step;
+        const double w =
+            Type<T>::Read(filter[(tap * depth + c) * g.output_channels + o]);
+        expected->magnitude[backward ? in_index : out_index] +=
+            factor *
+            std::fabs(w * Type<T>::Read(x[backward ? out_index : in_index]));
+      }
+    }
+  });
+}
 
 template <typename T>
 void ExpectNear(GuardedArray<T>& actual, const Expected& expected,
                 const std::string& what) {
   for (int64_t i = 0; i < actual.size(); ++i) {
-    const double tolerance = 16 * Type<T>::kSumEpsilon * expected.magnitude[i] +
-                             Type<T>::kEpsilon * std::fabs(expected.sum[i]) +
-                             Type<T>::kSmallest;
+    const double rounding = Type<T>::kSumEpsilon / 2;
+    const double tolerance =
+        expected.roundings * rounding / (1 - expected.roundings * rounding) *
+            expected.magnitude[i] +
+        Type<T>::kEpsilon * std::fabs(expected.sum[i]) + Type<T>::kSmallest;
     // Negated, so that a NaN fails.
     if (!(std::fabs(Type<T>::Read(actual[i]) - expected.sum[i]) <= tolerance)) {
       EXPECT_TRUE(false) << what << ": element " << i << " is "
@@ -273,6 +375,9 @@ void TestForward(const ConvGeometry& g, const char* type,
   ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
     expected.Add(out, Type<T>::Read(input[in]) * Type<T>::Read(filter[tap]));
   });
+  if (std::is_same<T, float>::value && UseWinograd(g, /*backward=*/false)) {
+    ExpectWinograd(g, /*backward=*/false, input, filter, &expected);
+  }
   for (int64_t i = 0; i < g.output_size(); ++i) {
     const int64_t channel = OutputChannel(g, i);
     double value = expected.sum[i];
@@ -309,6 +414,9 @@ void TestInputGradient(const ConvGeometry& g, const char* type,
   ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
     expected.Add(in, Type<T>::Read(output[out]) * Type<T>::Read(filter[tap]));
   });
+  if (std::is_same<T, float>::value && UseWinograd(g, /*backward=*/true)) {
+    ExpectWinograd(g, /*backward=*/true, output, filter, &expected);
+  }
   SerialRunner serial;
   BackwardRunner threads;
   const std::string what = std::string(type) + " input gradient of " + problem;
@@ -387,13 +495,18 @@ void TellProblemOnSignals() {
   static_cast<void>(installed);
 }
 
-void TestProblem(const std::string& text) {
+ConvGeometry Geometry(const std::string& text) {
   ConvProblem problem;
   ConvGeometry geometry;
   std::string error;
-  ASSERT_TRUE(ParseProblem(text, &problem)) << text;
-  ASSERT_TRUE(MakeGeometry(problem, &geometry, &error))
+  EXPECT_TRUE(ParseProblem(text, &problem)) << text;
+  EXPECT_TRUE(MakeGeometry(problem, &geometry, &error))
       << text << ": " << error;
+  return geometry;
+}
+
+void TestProblem(const std::string& text) {
+  const ConvGeometry geometry = Geometry(text);
   const std::string what =
       text + " with " + std::getenv("TF_GROUPED_CONV_ISA") + " kernels";
   std::snprintf(running, sizeof(running), "Died of %s\n", what.c_str());
@@ -405,6 +518,39 @@ void TestProblem(const std::string& text) {
   TestType<BFloat16>(geometry, "bfloat16", what, &random);
   TestType<int32_t>(geometry, "int32", what, &random);
   running[0] = 0;
+}
+
+// A random problem that Winograd's algorithm computes forward or backward, of
+// about `work` multiplications or fewer.
+std::string RandomWinogradProblem(int64_t work, std::mt19937* random) {
+  const auto below = [random](int limit) {
+    return static_cast<int>((*random)() % limit);
+  };
+  for (;;) {
+    std::ostringstream text;
+    const int groups = 1 + below(5);
+    const int depth = 12 + below(4) * 4 + below(2) * below(40);
+    const int width = below(2) == 0 ? depth : 12 + below(58);
+    text << "g" << groups << "mb" << 1 + below(3) << "ic" << groups * depth
+         << "oc" << groups * width << "ih" << 1 + below(24) << "iw"
+         << 1 + below(70) << "kh3ph" << below(4) << "qh" << below(4) << "pw"
+         << below(7) << "qw" << below(7);
+    if (below(4) == 0) {
+      const int planes = 1 + below(3);
+      text << "id" << planes + below(3) << "kd" << planes << "sd"
+           << 1 + below(2) << "pd" << below(2);
+    }
+    if (below(3) == 0) text << "_cf";
+    ConvProblem problem;
+    ConvGeometry geometry;
+    std::string error;
+    EXPECT_TRUE(ParseProblem(text.str(), &problem)) << text.str();
+    if (MakeGeometry(problem, &geometry, &error) &&
+        geometry.output_size() * geometry.filter_taps() * depth <= work &&
+        (UseWinograd(geometry, false) || UseWinograd(geometry, true))) {
+      return text.str();
+    }
+  }
 }
 
 // A random problem of about `work` multiplications or fewer.
@@ -479,7 +625,9 @@ TEST(GroupedConvTest, RandomProblems) {
   const int64_t cases = FromEnvironment("GROUPED_CONV_CASES", 100);
   std::mt19937 random(static_cast<unsigned>(seed));
   for (int64_t i = 0; i < cases; ++i) {
-    const std::string problem = RandomProblem(200000, &random);
+    const std::string problem = i % 32 == 31
+                                    ? RandomWinogradProblem(2000000, &random)
+                                    : RandomProblem(200000, &random);
     ForEachInstructionSet([&] { TestProblem(problem); });
   }
 }
@@ -567,6 +715,242 @@ TEST(GroupedConvTest, ChosenProblems0) { TestChosenProblems(0); }
 TEST(GroupedConvTest, ChosenProblems1) { TestChosenProblems(1); }
 TEST(GroupedConvTest, ChosenProblems2) { TestChosenProblems(2); }
 TEST(GroupedConvTest, ChosenProblems3) { TestChosenProblems(3); }
+
+// Problems that Winograd's algorithm computes both forward and backward.
+const char* const kWinogradProblems[] = {
+    // Of even and of odd sizes, with half a tile at the end of a row, below the
+    // last one, or both.
+    "g2mb2ic64oc64ih12kh3ph1", "g2mb3ic64oc64ih11iw12kh3ph1",
+    "mb2ic32oc32ih12iw13kh3ph1", "g2mb2ic64oc64ih11kh3ph1",
+    // Without padding, with more than a tile of it, or less behind than before.
+    "mb3ic40oc40ih12kh3", "mb2ic48oc48ih11iw9kh3ph5",
+    "mb2ic40oc40ih13kh3ph2qh0pw0qw3",
+    // Vectors that channels do not fill, of x, of sums or of both.
+    "mb3ic33oc48ih13iw16kh3ph1", "mb3ic48oc33ih13iw16kh3ph1",
+    "mb3ic47oc35ih13iw16kh3ph1", "g2mb2ic140oc140ih10kh3ph1",
+    // Several groups in a vector, all of which are there or not, whose channels
+    // fill it or not.
+    "g4mb2ic96oc96ih14kh3ph1", "g5mb2ic120oc120ih14kh3ph1",
+    "g4mb2ic80oc160ih14kh3ph1", "g4mb2ic104oc96ih14kh3ph1",
+    "g4mb3ic80oc80ih16kh3ph1",
+    // One vector a group.
+    "g3mb2ic48oc48ih32kh3ph1",
+    // More rows of x and of tiles than are there together, and wide ones.
+    "mb5ic64oc64ih5iw6kh3ph1", "mb1ic32oc32ih4iw150kh3ph1",
+    "mb1ic32oc32ih100iw4kh3ph1_cf",
+    // Channels in parts; as many as can be.
+    "ic60oc240ih12kh3ph1", "ic256oc40ih12kh3ph1",
+    // Channels first.
+    "g2mb2ic64oc64ih12kh3ph1_cf", "g3mb2ic105oc111ih13kh3ph1_cf",
+    // Three dimensions: padded; strided and dilated in depth.
+    "mb2ic32oc32id4ih10kd3kh3pd1ph1", "mb2ic32oc48id7ih10kd2kh3sd2dd2pd1ph1",
+    "ic32oc32id3ih20kd1kh3ph1_cf"};
+
+// Runs f with float's forward and input gradient of a problem, random x and
+// filter, and which of both it is.
+template <typename F>
+void ForBothPasses(const std::string& text, const F& f) {
+  const ConvGeometry g = Geometry(text);
+  std::mt19937 random;
+  std::uniform_real_distribution<float> numbers(-1, 1);
+  const auto fill = [&](GuardedArray<float>* array) {
+    for (int64_t i = 0; i < array->size(); ++i) (*array)[i] = numbers(random);
+  };
+  for (const bool backward : {false, true}) {
+    GuardedArray<float> x(backward ? g.output_size() : g.input_size());
+    GuardedArray<float> filter(g.filter_size());
+    GuardedArray<float> sums(backward ? g.input_size() : g.output_size());
+    fill(&x);
+    fill(&filter);
+    f(g, backward, &x, &filter, &sums);
+  }
+}
+
+void Correlate(const ConvGeometry& g, bool backward, GuardedArray<float>* x,
+               GuardedArray<float>* filter, GuardedArray<float>* sums) {
+  BackwardRunner runner;
+  const Result result = backward ? InputGradient(g, filter->data(), x->data(),
+                                                 sums->data(), &runner)
+                                 : Forward<float>(g, x->data(), filter->data(),
+                                                  {}, sums->data(), &runner);
+  EXPECT_TRUE(result == Result::kOk);
+}
+
+Expected ReferenceOf(const ConvGeometry& g, bool backward,
+                     GuardedArray<float>& x, GuardedArray<float>& filter) {
+  Expected expected(backward ? g.input_size() : g.output_size());
+  ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
+    expected.Add(backward ? in : out,
+                 static_cast<double>(x[backward ? out : in]) * filter[tap]);
+  });
+  return expected;
+}
+
+void UseDirect() { setenv("TF_GROUPED_CONV_ALGORITHM", "direct", 1); }
+void UseBest() { unsetenv("TF_GROUPED_CONV_ALGORITHM"); }
+
+// With epilogues, any number of threads, and guard pages.
+TEST(WinogradTest, ChosenProblems) {
+  TellProblemOnSignals();
+  for (const std::string text : kWinogradProblems) {
+    ForBothPasses(text, [&](const ConvGeometry& g, bool backward,
+                            GuardedArray<float>* x, GuardedArray<float>* filter,
+                            GuardedArray<float>* sums) {
+      ASSERT_TRUE(UseWinograd(g, backward)) << text;
+      Expected expected = ReferenceOf(g, backward, *x, *filter);
+      ExpectWinograd(g, backward, *x, *filter, &expected);
+      GuardedArray<float> again(sums->size(), /*at_start=*/true);
+      GuardedArray<float> scale(g.output_channels), bias(g.output_channels);
+      std::mt19937 random;
+      FillRandom(&scale, &random);
+      FillRandom(&bias, &random);
+      ForEachInstructionSet([&] {
+        const std::string what = text + (backward ? " backward" : "") +
+                                 " with " + std::getenv("TF_GROUPED_CONV_ISA") +
+                                 " kernels";
+        std::snprintf(running, sizeof(running), "Died of %s\n", what.c_str());
+        SerialRunner serial;
+        Correlate(g, backward, x, filter, sums);
+        ExpectNear(*sums, expected, what);
+        if (backward) {
+          EXPECT_TRUE(InputGradient(g, filter->data(), x->data(), again.data(),
+                                    &serial) == Result::kOk);
+          EXPECT_TRUE(again == *sums) << what << " depends on the threads";
+          return;
+        }
+        // From registers, and through scratch.
+        for (const Activation activation :
+             {Activation::kNone, Activation::kRelu, Activation::kTanh}) {
+          Epilogue<float> epilogue;
+          if (activation != Activation::kNone) {
+            epilogue = {scale.data(), bias.data(), activation};
+          }
+          EXPECT_TRUE(Forward(g, x->data(), filter->data(), epilogue,
+                              again.data(), &serial) == Result::kOk);
+          if (activation == Activation::kNone) {
+            EXPECT_TRUE(again == *sums) << what << " depends on the threads";
+            continue;
+          }
+          Expected finished = expected;
+          for (int64_t i = 0; i < again.size(); ++i) {
+            const int64_t channel = OutputChannel(g, i);
+            finished.sum[i] =
+                Activate(activation, 0,
+                         expected.sum[i] * scale[channel] + bias[channel]);
+            finished.magnitude[i] += 1;
+          }
+          ExpectNear(again, finished, what + ", fused");
+        }
+      });
+      running[0] = 0;
+    });
+  }
+}
+
+// The errors of both algorithms, of numbers with all their bits, are bounded as
+// derived, and Winograd's are no larger in the mean.
+TEST(WinogradTest, ErrorsAreBounded) {
+  for (const char* text : {"mb2ic32oc32ih14kh3ph1", "mb2ic70oc70ih13kh3ph1",
+                           "ic256oc40ih12kh3ph1"}) {
+    ForEachInstructionSet([&] {
+      ForBothPasses(text, [&](const ConvGeometry& g, bool backward,
+                              GuardedArray<float>* x,
+                              GuardedArray<float>* filter,
+                              GuardedArray<float>* sums) {
+        double square[2] = {};
+        for (const bool winograd : {false, true}) {
+          Expected expected = ReferenceOf(g, backward, *x, *filter);
+          if (winograd) {
+            UseBest();
+            ASSERT_TRUE(UseWinograd(g, backward)) << text;
+            ExpectWinograd(g, backward, *x, *filter, &expected);
+          } else {
+            UseDirect();
+            ASSERT_FALSE(UseWinograd(g, backward)) << text;
+            expected.roundings =
+                g.filter_taps() * (backward ? g.output_channels_per_group()
+                                            : g.input_channels_per_group());
+          }
+          Correlate(g, backward, x, filter, sums);
+          double worst = 0, most = 0, largest = 0;
+          for (int64_t i = 0; i < sums->size(); ++i) {
+            const double error = std::fabs((*sums)[i] - expected.sum[i]);
+            square[winograd] += error * error;
+            worst = std::max(worst,
+                             error / (expected.roundings * std::ldexp(1, -24) *
+                                      expected.magnitude[i]));
+            most = std::max(most, error);
+            largest = std::max(largest, std::fabs(expected.sum[i]));
+          }
+          std::printf("%s%s, %s, %s: error %.2g of %.3g, %.3f of its bound\n",
+                      text, backward ? " backward" : "",
+                      std::getenv("TF_GROUPED_CONV_ISA"),
+                      winograd ? "Winograd" : "direct", most, largest, worst);
+          EXPECT_LE(worst, 1.0) << text;
+        }
+        EXPECT_LE(square[1], square[0]) << text;
+      });
+    });
+  }
+}
+
+// The direct algorithm's error has nothing to do with what is beside an
+// output's pixels, however large.
+TEST(WinogradTest, SwitchesOff) {
+  ForBothPasses(
+      "mb2ic32oc32ih14kh3ph1",
+      [&](const ConvGeometry& g, bool backward, GuardedArray<float>* x,
+          GuardedArray<float>* filter, GuardedArray<float>* sums) {
+        (*x)[x->size() / 2] = 1e9;
+        const Expected expected = ReferenceOf(g, backward, *x, *filter);
+        GuardedArray<float> others(sums->size());
+        UseDirect();
+        Correlate(g, backward, x, filter, sums);
+        ExpectNear(*sums, expected, "direct");
+        UseBest();
+        Correlate(g, backward, x, filter, &others);
+        EXPECT_FALSE(others == *sums);
+      });
+}
+
+// What an infinite number, a NaN, or sums that overflow on the way would spoil
+// is what the direct algorithm computes, bit for bit.
+TEST(WinogradTest, NothingSpreads) {
+  const float kInfinity = std::numeric_limits<float>::infinity();
+  const float kNaN = std::numeric_limits<float>::quiet_NaN();
+  ForEachInstructionSet([&] {
+    for (const char* text :
+         {"mb2ic32oc32ih14kh3ph1", "mb2ic40oc36ih13kh3ph1_cf"}) {
+      for (const float special : {kInfinity, -kInfinity, kNaN, 3e38f}) {
+        ForBothPasses(
+            text,
+            [&](const ConvGeometry& g, bool backward, GuardedArray<float>* x,
+                GuardedArray<float>* filter, GuardedArray<float>* sums) {
+              for (int64_t i = 0; i < filter->size(); ++i) {
+                (*filter)[i] *= 1e-3f;
+              }
+              if (special == 3e38f) {
+                for (int64_t i = 0; i < x->size(); ++i) (*x)[i] *= special;
+              } else {
+                (*x)[x->size() / 3] = special;
+              }
+              GuardedArray<float> direct(sums->size());
+              ASSERT_TRUE(UseWinograd(g, backward)) << text;
+              Correlate(g, backward, x, filter, sums);
+              UseDirect();
+              Correlate(g, backward, x, filter, &direct);
+              UseBest();
+              EXPECT_TRUE(*sums == direct) << text << " with " << special;
+              int64_t finite = 0;
+              for (int64_t i = 0; i < sums->size(); ++i) {
+                finite += std::isfinite((*sums)[i]);
+              }
+              EXPECT_GT(finite, sums->size() / 2);
+            });
+      }
+    }
+  });
+}
 
 // Runs a pass with an infinite number among those at `source`, as `run` does,
 // and expects of the result that it is finite where the reference is.

@@ -221,6 +221,86 @@ struct PairKernels {
   bool (*all_finite)(int64_t count, const BFloat16* numbers);
 };
 
+// Winograd's minimal filtering F(2x2, 3x3): tiles of 2x2 positions of out are
+// made of tiles of 4x4 pixels of x, two apart. These and the filter are
+// transformed to 16 positions each, in which only channels are summed; and what
+// that gives, back. Elements of scratch are those of a vector's groups, as
+// ever; pixels there are whole vectors.
+constexpr int kWinogradPositions = 16;
+
+// Transforms a row of tiles of x.
+struct WinogradInput {
+  const float* rows[4];  // Pixel 0 of each; null for zeros.
+  int64_t pixel_step;
+  int64_t group_step;  // Between the groups of a vector.
+  int64_t size;        // Of a pixel.
+  int64_t pixels;      // Those around them are zeros.
+  int64_t first_pixel;
+  int64_t tiles;
+  float* v;
+  int64_t tile_step;
+  int64_t position_step;
+};
+
+// Transforms a row of tiles of sums.
+struct WinogradOutput {
+  const float* m;
+  int64_t tile_step;
+  int64_t position_step;
+  float* rows[2];  // Null for a row that is not there.
+  int64_t pixel_step;
+  int64_t group_step;
+  int64_t size;
+  int64_t pixels;
+  // As Tile's.
+  const ScratchEpilogue<float>* epilogue;
+  int64_t epilogue_offset;
+};
+
+// Bytes of pixels to fetch.
+struct PixelLines {
+  const char* first;
+  int64_t bytes;  // Of a pixel.
+  int64_t step;   // Bytes between pixels.
+  int64_t count;
+};
+
+// m[position][tile][o] = sum over planes, k of
+//   v[position][tile][plane][k] * u[position][plane][k][o]
+// for all tiles, and some more up to a multiple of row_step, and all vectors o,
+// where x is repeated as in Tile. Sums go over planes, then k, in ascending
+// order.
+struct WinogradProducts {
+  const float* v;
+  int64_t v_position;
+  int64_t v_tile;
+  int64_t v_plane;
+  const float* u;
+  int64_t u_position;
+  int64_t u_depth;
+  float* m;  // Tiles are u_depth apart.
+  int64_t m_position;
+  int64_t positions;
+  int64_t tiles;
+  int64_t vectors;
+  int64_t planes;
+  int64_t depth;
+  PixelLines fetch[2];  // Meanwhile.
+};
+
+// By the logarithm of a vector's groups.
+struct WinogradKernels {
+  int row_step;
+  int most_rows;  // That a product takes at once.
+  void (*transform_input[kMaxLogGroups + 1])(const WinogradInput& in);
+  // Of arrays of whole vectors, which are tap_step and position_step apart.
+  void (*transform_filter)(int64_t size, const float* taps, int64_t tap_step,
+                           float* u, int64_t position_step);
+  void (*multiply[kMaxLogGroups + 1])(const WinogradProducts& products);
+  // Returns whether all sums were finite.
+  bool (*transform_output[kMaxLogGroups + 1])(const WinogradOutput& out);
+};
+
 // What each instruction set has.
 struct AllKernels {
   Kernels<float> of_float;
@@ -228,6 +308,7 @@ struct AllKernels {
   Kernels<Half> of_half;
   Kernels<BFloat16> of_bfloat16;
   Kernels<int32_t> of_int32;
+  WinogradKernels winograd;
   const PairKernels* of_pairs;  // Null if it has none.
 
   template <typename T>

@@ -652,7 +652,7 @@ constexpr int MaxRows(int vectors) {
 template <int kRows, typename S, typename F>
 GROUPED_CONV_INLINE void ForRows(int64_t sum_row, S* sums, const F& f) {
   S* row = sums;
-#pragma GCC unroll 14
+#pragma GCC unroll 28
   for (int i = 0; i < kRows; ++i) {
     f(i, row);
     row += sum_row;
@@ -1317,6 +1317,7 @@ void Unpack(const Mapping& mapping, const Sum<T>* scratch,
 }  // namespace grouped_conv
 
 #include "tensorflow/core/kernels/grouped_conv/filter_kernels_impl.h"
+#include "tensorflow/core/kernels/grouped_conv/winograd_kernels_impl.h"
 
 namespace grouped_conv {
 namespace GROUPED_CONV_ISA {
@@ -1393,8 +1394,13 @@ Kernels<T> MakeTable() {
 }  // namespace
 
 AllKernels MakeKernels() {
-  return {MakeTable<float>(),    MakeTable<double>(),  MakeTable<Half>(),
-          MakeTable<BFloat16>(), MakeTable<int32_t>(), nullptr};
+  return {MakeTable<float>(),
+          MakeTable<double>(),
+          MakeTable<Half>(),
+          MakeTable<BFloat16>(),
+          MakeTable<int32_t>(),
+          MakeWinograd(),
+          nullptr};
 }
 
 }  // namespace GROUPED_CONV_ISA
