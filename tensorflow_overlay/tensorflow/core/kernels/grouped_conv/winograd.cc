@@ -161,7 +161,6 @@ class WinogradTask {
         x_(x),
         filter_(filter),
         sums_(sums),
-        set_(set),
         units_(pass.SetUnits(set)),
         first_row_(first_row),
         end_row_(std::min(pass.all_rows, first_row + pass.rows_per_task)),
@@ -172,14 +171,20 @@ class WinogradTask {
         v_step_(most_tiles_ * pass.tile_size() + kGap),
         m_step_(most_tiles_ * pass.part_size() + kGap),
         v_(scratch->Take<float>(kWinogradPositions * v_step_)),
-        m_(scratch->Take<float>(kWinogradPositions * m_step_)),
+        // Products of one tile of vectors may replace what they are made of.
+        m_(pass.tile_size() == pass.part_size() && pass.part_vectors <= 2
+               ? v_
+               : scratch->Take<float>(kWinogradPositions * m_step_)),
         rows_(scratch->Take<float>(pass.slots * units_ * row_size_)),
         y_(scratch->Take<float>(
             pass.to_tensor ? 0 : 4 * pass.chunk_tiles * pass.part_size())),
+        unit_(scratch->Take<Unit>(units_)),
+        tile_rows_(scratch->Take<TileRow>(pass.chunk_rows)),
         source_(scratch->Take<int64_t>(4 * pass.chunk_rows * pass.planes)),
         slot_(scratch->Take<int64_t>(4 * pass.chunk_rows * pass.planes)),
         cache_(pass.slots, scratch),
         packed_(scratch->Has(content)) {
+    for (int64_t i = 0; i < units_; ++i) unit_[i] = pass.GetUnit(set, i);
     scratch->Keep(content);  // Which it will be when Run has transformed it.
     epilogue_.scale = PackChannels(epilogue.scale, scratch);
     epilogue_.bias = PackChannels(epilogue.bias, scratch);
@@ -199,10 +204,11 @@ class WinogradTask {
       for (int64_t row = first_row_; row < end_row_; row += pass_.chunk_rows) {
         const int64_t count = std::min(pass_.chunk_rows, end_row_ - row);
         FindRows(row, count);
+        FindNext(count, std::min(pass_.chunk_rows, end_row_ - row - count));
         for (int64_t i = 0; i < units_; ++i) {
           TransformInput(i, count);
-          Multiply(i, row, count);
-          if (!TransformOutput(i, row, count)) return false;
+          Multiply(i, count);
+          if (!TransformOutput(i, count)) return false;
         }
       }
     }
@@ -210,29 +216,27 @@ class WinogradTask {
   }
 
  private:
+  // Where a row of tiles has its rows of out.
+  struct TileRow {
+    int64_t first;  // Numbered over the batch.
+    int64_t rows;   // 2, or 1 at the end of an image.
+    int64_t offset;
+  };
+
   const float* PackChannels(const float* values, Scratch* scratch) const;
   void TransformFilter();
   void StartColumns();
   void FindRows(int64_t row, int64_t count);
+  void FindNext(int64_t count, int64_t next);
   void TransformInput(int64_t i, int64_t count);
-  void Multiply(int64_t i, int64_t row, int64_t count);
-  bool TransformOutput(int64_t i, int64_t row, int64_t count);
-  PixelLines PartOfRows(int64_t i, const float* tensor, int64_t row,
-                        int64_t rows, int64_t width, int64_t channels,
-                        const Steps& steps) const;
-
-  // Where a row of tiles, numbered over the batch, starts among those of out.
-  int64_t OutRow(int64_t row) const {
-    return row / pass_.image_rows * pass_.OutSize(1) +
-           2 * (row % pass_.image_rows);
-  }
+  void Multiply(int64_t i, int64_t count);
+  bool TransformOutput(int64_t i, int64_t count);
 
   const Winograd& pass_;
   const Form& form_;
   const float* const x_;
   const float* const filter_;
   float* const sums_;
-  const int64_t set_;
   const int64_t units_;
   const int64_t first_row_;
   const int64_t end_row_;
@@ -245,6 +249,8 @@ class WinogradTask {
   float* const m_;
   float* const rows_;
   float* const y_;
+  Unit* const unit_;
+  TileRow* const tile_rows_;  // Of the chunk, as what follows.
   int64_t* const source_;
   int64_t* const slot_;
   RowCache cache_;
@@ -257,6 +263,7 @@ class WinogradTask {
   int64_t pad_;
   int64_t first_;
   int64_t pixels_;
+  PixelLines next_[2];  // What the next chunk needs, all units together.
 };
 
 const float* WinogradTask::PackChannels(const float* values,
@@ -266,7 +273,7 @@ const float* WinogradTask::PackChannels(const float* values,
   float* const result = scratch->Take<float>(units_ * size);
   std::fill_n(result, units_ * size, 0.0f);
   const Steps steps = {0, 0, pass_.out_channels, 1};
-  const Unit unit = pass_.GetUnit(set_, 0);
+  const Unit& unit = unit_[0];
   pass_.kernels.pack(
       form_.Map(steps, unit.block, units_, 1, unit.channels, size, size),
       values + unit.block * form_.groups_per_block() * steps.group +
@@ -288,7 +295,7 @@ void WinogradTask::TransformFilter() {
       std::min(pass_.x_channels, kWinogradPositions * m_step_ / (9 * size));
   const int64_t tap_step = most * size;
   for (int64_t i = 0; i < units_; ++i) {
-    const Unit unit = pass_.GetUnit(set_, i);
+    const Unit& unit = unit_[i];
     const float* const from =
         filter_ + unit.block * form_.groups_per_block() * steps.group +
         unit.first_channel * steps.channel;
@@ -338,9 +345,15 @@ void WinogradTask::FindRows(int64_t row, int64_t count) {
   const ConvGeometry& g = pass_.g;
   int64_t* source = source_;
   for (int64_t r = row; r < row + count; ++r) {
-    const int64_t y = 2 * (r % pass_.image_rows) + pass_.FirstPixel(g.dim[1]);
     const int64_t z = r / pass_.image_rows % pass_.OutSize(0);
     const int64_t n = r / pass_.image_rows / pass_.OutSize(0);
+    const int64_t out_y = 2 * (r % pass_.image_rows);
+    TileRow& tile_row = tile_rows_[r - row];
+    tile_row.first = r / pass_.image_rows * pass_.OutSize(1) + out_y;
+    tile_row.rows = std::min<int64_t>(2, pass_.OutSize(1) - out_y);
+    tile_row.offset =
+        pass_.OutOffset(tile_row.first) + 2 * begin_ * pass_.out_steps.pixel;
+    const int64_t y = out_y + pass_.FirstPixel(g.dim[1]);
     for (int64_t plane = 0; plane < pass_.planes; ++plane) {
       const int64_t x_z = SourcePosition(g.dim[0], pass_.backward, z, plane);
       for (int64_t x_y = y; x_y < y + 4; ++x_y) {
@@ -351,7 +364,7 @@ void WinogradTask::FindRows(int64_t row, int64_t count) {
     }
   }
   if (pass_.in_place) return;
-  const int64_t block = pass_.GetUnit(set_, 0).block;
+  const int64_t block = unit_[0].block;
   const Steps& steps = pass_.x_steps;
   const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
   cache_.Find(source_, source - source_, slot_, [&](int64_t from, int64_t to) {
@@ -364,6 +377,31 @@ void WinogradTask::FindRows(int64_t row, int64_t count) {
             block * form_.groups_per_block() * steps.group,
         rows_ + to * units_ * row_size_ + pad_ * pass_.pixel_size);
   });
+}
+
+// Finds what the next rows of tiles need that these `count` do not: likely the
+// rows of x behind their last one, and their own of out.
+void WinogradTask::FindNext(int64_t count, int64_t next) {
+  next_[0] = next_[1] = {nullptr, 0, 0, 0};
+  if (!pass_.prefetch || next <= 0) return;
+  const int64_t groups = unit_[0].block * form_.groups_per_block();
+  const auto find = [&](const float* tensor, int64_t row, int64_t end,
+                        int64_t width, int64_t channels, const Steps& steps) {
+    const int64_t size = sizeof(float);
+    const float* const first =
+        tensor + row * width * steps.pixel + groups * steps.group;
+    return PixelLines{reinterpret_cast<const char*>(first),
+                      units_ * form_.groups_per_block() * channels * size,
+                      steps.pixel * size,
+                      std::min(2 * next, end - row) * width};
+  };
+  const int64_t last =
+      *std::max_element(source_, source_ + 4 * count * pass_.planes);
+  next_[0] = find(x_, last + 1, pass_.g.batch * pass_.XSize(0) * pass_.XSize(1),
+                  pass_.XSize(2), pass_.x_channels, pass_.x_steps);
+  const TileRow& tile_row = tile_rows_[count - 1];
+  next_[1] = find(sums_, tile_row.first + tile_row.rows, pass_.rows,
+                  pass_.OutSize(2), pass_.out_channels, pass_.out_steps);
 }
 
 void WinogradTask::TransformInput(int64_t i, int64_t count) {
@@ -386,7 +424,7 @@ void WinogradTask::TransformInput(int64_t i, int64_t count) {
   const auto transform =
       pass_.winograd.transform_input[pass_.in_place ? form_.log_groups : 0];
   const int64_t unit_offset =
-      pass_.GetUnit(set_, i).block * form_.groups_per_block() * steps.group;
+      unit_[i].block * form_.groups_per_block() * steps.group;
   const int64_t* source = source_;
   const int64_t* slot = slot_;
   for (int64_t r = 0; r < count; ++r) {
@@ -404,7 +442,7 @@ void WinogradTask::TransformInput(int64_t i, int64_t count) {
   }
 }
 
-void WinogradTask::Multiply(int64_t i, int64_t row, int64_t count) {
+void WinogradTask::Multiply(int64_t i, int64_t count) {
   WinogradProducts p;
   p.v = v_;
   p.v_position = v_step_;
@@ -420,45 +458,21 @@ void WinogradTask::Multiply(int64_t i, int64_t row, int64_t count) {
   p.vectors = pass_.part_vectors;
   p.planes = pass_.planes;
   p.depth = pass_.x_channels;
-  p.fetch[0] = p.fetch[1] = {nullptr, 0, 0, 0};
-  const int64_t next = std::min(pass_.chunk_rows, end_row_ - row - count);
-  if (pass_.prefetch && next > 0) {
-    // The next chunk's new rows are likely those behind the last one.
-    const int64_t last =
-        *std::max_element(source_, source_ + 4 * count * pass_.planes);
-    const int64_t x_rows = pass_.g.batch * pass_.XSize(0) * pass_.XSize(1);
-    p.fetch[0] =
-        PartOfRows(i, x_, last + 1, std::min(2 * next, x_rows - last - 1),
-                   pass_.XSize(2), pass_.x_channels, pass_.x_steps);
-    const int64_t out = OutRow(row + count);
-    p.fetch[1] =
-        PartOfRows(i, sums_, out, std::min(2 * next, pass_.rows - out),
-                   pass_.OutSize(2), pass_.out_channels, pass_.out_steps);
+  // Each unit fetches its part.
+  for (int k = 0; k < 2; ++k) {
+    PixelLines& lines = p.fetch[k];
+    lines = next_[k];
+    const int64_t part = CeilDiv(lines.count, units_);
+    lines.first += i * part * lines.step;
+    lines.count = std::min(part, lines.count - i * part);
   }
   pass_.winograd.multiply[form_.log_groups](p);
 }
 
-// The part of some rows, numbered over the batch, of a tensor's that is fetched
-// with the i-th unit: of all units' channels.
-PixelLines WinogradTask::PartOfRows(int64_t i, const float* tensor, int64_t row,
-                                    int64_t rows, int64_t width,
-                                    int64_t channels,
-                                    const Steps& steps) const {
-  const int64_t pixels = rows * width;
-  const int64_t first = i * pixels / units_;
-  const int64_t groups = form_.groups_per_block();
-  const int64_t size = sizeof(float);
-  const float* const from = tensor + (row * width + first) * steps.pixel +
-                            pass_.GetUnit(set_, 0).block * groups * steps.group;
-  return {reinterpret_cast<const char*>(from),
-          units_ * groups * channels * size, steps.pixel * size,
-          (i + 1) * pixels / units_ - first};
-}
-
-bool WinogradTask::TransformOutput(int64_t i, int64_t row, int64_t count) {
-  const Unit unit = pass_.GetUnit(set_, i);
+bool WinogradTask::TransformOutput(int64_t i, int64_t count) {
+  const Unit& unit = unit_[i];
+  const Steps& steps = pass_.out_steps;
   const int64_t size = pass_.part_size();
-  Steps steps = pass_.out_steps;
   WinogradOutput out;
   out.tile_step = size;
   out.position_step = m_step_;
@@ -473,24 +487,20 @@ bool WinogradTask::TransformOutput(int64_t i, int64_t row, int64_t count) {
   ScratchEpilogue<float> epilogue = epilogue_;
   if (epilogue.scale != nullptr) epilogue.scale += i * size;
   if (epilogue.bias != nullptr) epilogue.bias += i * size;
+  const int64_t tensor_row = pass_.OutSize(2) * steps.pixel;
+  const int64_t scratch_row = 2 * pass_.chunk_tiles * size;
   bool finite = true;
   for (int64_t r = 0; r < count; ++r) {
-    const int64_t rows = std::min<int64_t>(
-        2, pass_.OutSize(1) - 2 * ((row + r) % pass_.image_rows));
-    float* const to = sums_ + pass_.OutOffset(OutRow(row + r)) +
-                      2 * begin_ * steps.pixel + unit.offset;
-    const int64_t to_step = pass_.OutSize(2) * steps.pixel;
+    float* const to = sums_ + tile_rows_[r].offset + unit.offset;
     out.m = m_ + r * tiles_ * size;
-    for (int64_t j = 0; j < 2; ++j) {
-      out.rows[j] = j >= rows         ? nullptr
-                    : pass_.to_tensor ? to + j * to_step
-                                      : y_ + j * 2 * pass_.chunk_tiles * size;
-    }
+    out.rows[0] = pass_.to_tensor ? to : y_;
+    out.rows[1] = out.rows[0] + (pass_.to_tensor ? tensor_row : scratch_row);
+    if (tile_rows_[r].rows < 2) out.rows[1] = nullptr;
     finite &= transform(out);
-    for (int64_t j = 0; j < rows && !pass_.to_tensor; ++j) {
+    for (int64_t j = 0; j < tile_rows_[r].rows && !pass_.to_tensor; ++j) {
       pass_.kernels.unpack(form_.Map(steps, unit.block, 1, out.pixels,
                                      unit.channels, size, 0, size),
-                           out.rows[j], epilogue, to + j * to_step);
+                           out.rows[j], epilogue, to + j * tensor_row);
     }
   }
   return finite;
