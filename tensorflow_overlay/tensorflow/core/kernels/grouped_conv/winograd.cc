@@ -36,15 +36,20 @@ constexpr int64_t kMostDepth = 256;
 constexpr int64_t kFewTiles = 14;
 constexpr int64_t kMostTiles = 28;
 constexpr int64_t kTileBytes = 1 << 18;
-// Elements between positions: what is a multiple of a page apart does not stay
-// in the first cache together.
-constexpr int64_t kGap = kCacheLine / sizeof(float);
 // In multiply-adds, as measured: what it costs to transform an element of a
 // tile of x or of sums, with what that waits for, and one of the filter.
 constexpr double kElementCost = 150;
 constexpr double kTapsCost = 300;
 
 int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
+
+// The step between positions of so many elements: an odd number of cache lines,
+// as those of the same address in a page push each other out of the first
+// cache.
+int64_t PositionStep(int64_t elements) {
+  const int64_t line = kCacheLine / sizeof(float);
+  return (CeilDiv(elements, line) | 1) * line;
+}
 
 struct Winograd : Pass<float> {
   // Of as few groups as fill vectors, whose channels are together.
@@ -67,7 +72,7 @@ struct Winograd : Pass<float> {
   int64_t tile_size() const { return planes * pixel_size; }
   // Elements of a unit's transformed filter: in a position, and in all.
   int64_t position_filter() const {
-    return planes * x_channels * part_size() + kGap;
+    return PositionStep(planes * x_channels * part_size());
   }
   int64_t unit_filter() const { return kWinogradPositions * position_filter(); }
   // The first pixel of x that position 0 of out multiplies.
@@ -168,8 +173,8 @@ class WinogradTask {
         row_size_(pass.x_row_bytes / sizeof(float)),
         most_tiles_(RoundUp(pass.chunk_rows * pass.chunk_tiles,
                             pass.winograd.row_step)),
-        v_step_(most_tiles_ * pass.tile_size() + kGap),
-        m_step_(most_tiles_ * pass.part_size() + kGap),
+        v_step_(PositionStep(most_tiles_ * pass.tile_size())),
+        m_step_(PositionStep(most_tiles_ * pass.part_size())),
         v_(scratch->Take<float>(kWinogradPositions * v_step_)),
         // Products of one tile of vectors may replace what they are made of.
         m_(pass.tile_size() == pass.part_size() && pass.part_vectors <= 2
