@@ -731,7 +731,7 @@ const char* const kWinogradProblems[] = {
     // Several groups in a vector, all of which are there or not, whose channels
     // fill it or not.
     "g4mb2ic96oc96ih14kh3ph1", "g5mb2ic120oc120ih14kh3ph1",
-    "g4mb2ic80oc160ih14kh3ph1", "g4mb2ic104oc96ih14kh3ph1",
+    "g4mb2ic80oc160ih14kh3ph1", "g4mb2ic112oc96ih14kh3ph1",
     "g4mb3ic80oc80ih16kh3ph1",
     // One vector a group.
     "g3mb2ic48oc48ih32kh3ph1",
@@ -741,7 +741,7 @@ const char* const kWinogradProblems[] = {
     // Channels in parts; as many as can be.
     "ic60oc240ih12kh3ph1", "ic256oc40ih12kh3ph1",
     // Channels first.
-    "g2mb2ic64oc64ih12kh3ph1_cf", "g3mb2ic105oc111ih13kh3ph1_cf",
+    "g2mb2ic64oc64ih12kh3ph1_cf", "g3mb2ic111oc117ih12kh3ph1_cf",
     // Three dimensions: padded; strided and dilated in depth.
     "mb2ic32oc32id4ih10kd3kh3pd1ph1", "mb2ic32oc48id7ih10kd2kh3sd2dd2pd1ph1",
     "ic32oc32id3ih20kd1kh3ph1_cf"};

@@ -39,6 +39,7 @@ constexpr int64_t kTileBytes = 1 << 18;
 // In multiply-adds, as measured: what it costs to transform an element of a
 // tile of x or of sums, with what that waits for, and one of the filter.
 constexpr double kElementCost = 150;
+constexpr double kCopiedElementCost = 225;  // As parts of vectors have 4 lanes.
 constexpr double kTapsCost = 300;
 
 int64_t RoundUp(int64_t a, int64_t b) { return CeilDiv(a, b) * b; }
@@ -544,6 +545,8 @@ bool UseWinograd(const ConvGeometry& g, bool backward) {
   const double planes = g.dim[0].filter;
   const double depth = g.input_channels_per_group();
   const double width = g.output_channels_per_group();
+  const bool copied = g.input_channels_per_group() % 4 != 0 ||
+                      g.output_channels_per_group() % 4 != 0;
   if (planes * (backward ? width : depth) > kMostDepth) return false;
   // Of a group.
   const auto out = [&](int i) {
@@ -556,7 +559,8 @@ bool UseWinograd(const ConvGeometry& g, bool backward) {
   const double products = planes * depth * width;
   const double transformed =
       backward ? planes * width + depth : planes * depth + width;
-  if (tiles * (kWinogradPositions * products + kElementCost * transformed) +
+  if (tiles * (kWinogradPositions * products +
+               (copied ? kCopiedElementCost : kElementCost) * transformed) +
           kTapsCost * products >=
       sums * g.filter_taps() / planes * products) {
     return false;
