@@ -17,11 +17,17 @@
 #include <initializer_list>
 
 // glibc 2.34 moved these from libdl to libc and gave them a new version. The
-// old one is what older systems have too.
-__asm__(".symver dlopen,dlopen@GLIBC_2.2.5");
-__asm__(".symver dlsym,dlsym@GLIBC_2.2.5");
-__asm__(".symver dladdr,dladdr@GLIBC_2.2.5");
-__asm__(".symver dlerror,dlerror@GLIBC_2.2.5");
+// old one, which is that of the processor's first glibc, is what older systems
+// have too.
+#ifdef __aarch64__
+#define OLD_GLIBC "GLIBC_2.17"
+#else
+#define OLD_GLIBC "GLIBC_2.2.5"
+#endif
+__asm__(".symver dlopen,dlopen@" OLD_GLIBC);
+__asm__(".symver dlsym,dlsym@" OLD_GLIBC);
+__asm__(".symver dladdr,dladdr@" OLD_GLIBC);
+__asm__(".symver dlerror,dlerror@" OLD_GLIBC);
 
 #define EXPORTED extern "C" __attribute__((visibility("default")))
 

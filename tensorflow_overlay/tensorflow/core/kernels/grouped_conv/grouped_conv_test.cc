@@ -604,7 +604,7 @@ template <typename F>
 void ForEachInstructionSet(const F& test) {
   const char* const chosen = std::getenv("TF_GROUPED_CONV_ISA");
   const std::string restore = chosen == nullptr ? "" : chosen;
-  for (const char* isa : {"generic", "avx2", "avx512", "amx"}) {
+  for (const char* isa : {"generic", "neon", "avx2", "avx512", "amx"}) {
     setenv("TF_GROUPED_CONV_ISA", isa, 1);
     if (std::strcmp(InstructionSet(), isa) == 0) {
       test();

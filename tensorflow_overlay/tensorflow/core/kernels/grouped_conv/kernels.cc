@@ -42,6 +42,11 @@ namespace avx2 {
 AllKernels MakeKernels();
 }
 #endif
+#ifdef __aarch64__
+namespace neon {
+AllKernels MakeKernels();
+}
+#endif
 namespace generic {
 AllKernels MakeKernels();
 }
@@ -107,6 +112,9 @@ const Isa& ChooseIsa() {
       {"amx", HasAmx, MayUseTiles, MakeAmxKernels},
       {"avx512", HasAvx512, Always, avx512::MakeKernels},
       {"avx2", HasAvx2, Always, avx2::MakeKernels},
+#endif
+#ifdef __aarch64__
+      {"neon", Always, Always, neon::MakeKernels},
 #endif
       {"generic", Always, Always, generic::MakeKernels},
   };

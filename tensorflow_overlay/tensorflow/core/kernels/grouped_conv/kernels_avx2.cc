@@ -18,6 +18,7 @@ limitations under the License.
 #pragma GCC target("avx2,fma")
 #define GROUPED_CONV_ISA avx2
 #define GROUPED_CONV_VECTOR_BYTES 32
+#define GROUPED_CONV_REGISTERS 16
 #include "tensorflow/core/kernels/grouped_conv/kernels_impl.h"
 
 #endif  // __x86_64__

@@ -18,6 +18,7 @@ limitations under the License.
 #pragma GCC target("avx512f,avx512dq,avx512vl,fma")
 #define GROUPED_CONV_ISA avx512
 #define GROUPED_CONV_VECTOR_BYTES 64
+#define GROUPED_CONV_REGISTERS 32
 #include "tensorflow/core/kernels/grouped_conv/kernels_impl.h"
 
 #endif  // __x86_64__

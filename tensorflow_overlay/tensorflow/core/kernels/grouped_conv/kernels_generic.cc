@@ -15,4 +15,5 @@ limitations under the License.
 
 #define GROUPED_CONV_ISA generic
 #define GROUPED_CONV_VECTOR_BYTES 16
+#define GROUPED_CONV_REGISTERS 16
 #include "tensorflow/core/kernels/grouped_conv/kernels_impl.h"

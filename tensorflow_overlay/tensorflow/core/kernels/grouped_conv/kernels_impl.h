@@ -15,7 +15,8 @@ limitations under the License.
 
 // The kernels of kernels.h, compiled once for each instruction set: a file that
 // includes this selects one, and defines GROUPED_CONV_ISA, the namespace they
-// shall be in, and GROUPED_CONV_VECTOR_BYTES.
+// shall be in, and GROUPED_CONV_VECTOR_BYTES and GROUPED_CONV_REGISTERS, the size
+// and the number of its vectors' registers.
 //
 // Everything here must have internal linkage or be in that namespace, and no
 // header with inline functions may be included: the linker could otherwise pick
@@ -163,7 +164,13 @@ struct Repeat {
 template <typename S>
 struct Repeat<S, 1> {
   static GROUPED_CONV_INLINE typename Simd<S>::Vector Load(const S* p) {
-    return Broadcast(*p);
+    S value = *p;
+#ifdef __aarch64__
+    // Not loaded over and over, which would keep a unit that multiplies busy: a
+    // multiply-add takes one lane of a register for all of a vector.
+    asm("" : "+w"(value));
+#endif
+    return Broadcast(value);
   }
 };
 
@@ -634,8 +641,12 @@ GROUPED_CONV_INLINE Simd<uint32_t>::Vector Activate<uint32_t>(
 // With 32 registers a tile of 2 vectors and 14 rows fits, with 16 one of 2 and
 // 6: sums, a vector of each w, and one x. For sums other than float, tiles just
 // hide the latency of a multiply-add: they would be two thirds of the code.
+// NEON has each x in a register, and compilers load several of them ahead: of
+// more rows, some sums would not stay in registers.
 #if GROUPED_CONV_VECTOR_BYTES == 64
 constexpr int kMaxFloatRows[kMaxVectors] = {14, 14, 9, 6};
+#elif GROUPED_CONV_REGISTERS == 32
+constexpr int kMaxFloatRows[kMaxVectors] = {14, 10, 7, 5};
 #else
 constexpr int kMaxFloatRows[kMaxVectors] = {12, 6, 4, 3};
 #endif
@@ -806,8 +817,8 @@ GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
   const int64_t x_row = tile.x_row;
   const int64_t x_depth = tile.x_depth;
   const int64_t w_depth = tile.w_depth;
-  // Of a large w, the second level's cache has what comes next. With 16
-  // registers, fetching it ahead costs more than it gains.
+  // Of a large w, the second level's cache has what comes next. With AVX2 and
+  // SSE2, fetching it ahead costs more than it gains; with NEON it was not tried.
   constexpr bool kFetch = kVectorBytes == 64 && kGroups == 1;
   constexpr int kRowsAhead = 4;
   for (int64_t p = 0; p < tile.num_products; ++p) {
@@ -840,9 +851,9 @@ GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
 
 // Taps whose filters are held in registers together, and the rows of sums for
 // which there are registers then.
-#if GROUPED_CONV_VECTOR_BYTES == 64
+#if GROUPED_CONV_REGISTERS == 32
 constexpr int kMaxTaps = 7;
-constexpr int kMaxNeighbourRows = 14;
+constexpr int kMaxNeighbourRows = GROUPED_CONV_VECTOR_BYTES == 64 ? 14 : 13;
 #else
 constexpr int kMaxTaps = 4;
 constexpr int kMaxNeighbourRows = 10;
@@ -909,7 +920,7 @@ GROUPED_CONV_INLINE void MultiplyTaps(const Tile<S>& tile, int64_t x_offset,
       case 4:
         AddTaps<S, kGroups, 4>(x, x_step, w, w_step, sum);
         break;
-#if GROUPED_CONV_VECTOR_BYTES == 64
+#if GROUPED_CONV_REGISTERS == 32
       case 5:
         AddTaps<S, kGroups, 5>(x, x_step, w, w_step, sum);
         break;
