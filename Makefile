@@ -1,10 +1,10 @@
 # The front door. `make` alone lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help wheel plugin reproduce test test-releases test-tfjs fuzz demo bench lint format clean checkout refresh verify rebase pr
+.PHONY: help wheel plugin reproduce test test-releases test-aarch64 test-tfjs fuzz demo bench lint format clean checkout refresh verify rebase pr
 
 # Which of the pinned releases a target is for.
-export DIST TF PYTHON_VERSION KERAS FOR
+export DIST TF PYTHON_VERSION KERAS FOR ARCH
 # What to fuzz.
 export SEED CASES CASE PROBLEM
 
@@ -14,7 +14,7 @@ help: ## List the targets
 wheel: ## Build the wheel into dist/ (DIST=tensorflow, TF=<version>, PYTHON_VERSION=3.7: another pinned release; KERAS=<version>: Keras)
 	@ci/make_wheel
 
-plugin: ## Build the wheel that adds the kernels to TensorFlow as released into dist/ (TF=<version>: to one; FOR=<python>: to what that imports)
+plugin: ## Build the wheel that adds the kernels to TensorFlow as released into dist/ (TF=<version>: to one; FOR=<python>: to what that imports; ARCH=aarch64: for 64-bit Arm)
 	@ci/make_wheel plugin
 
 test: ## Run all tests
@@ -22,6 +22,9 @@ test: ## Run all tests
 
 test-releases: ## Test the plugin in each release of TensorFlow that it serves: half an hour (ARGS='--only 2.18': some)
 	@python3 -B ci/test_releases.py $(ARGS)
+
+test-aarch64: ## Test what is for 64-bit Arm under qemu-user, on x86-64 (ARGS='--only kernels': some; ARGS=--help)
+	@python3 -B ci/test_aarch64.py $(ARGS)
 
 test-tfjs: ## Test what docs/exports.md says of TensorFlow.js, in Node.js (ARGS='--wheel <file>': a plugin that is there)
 	@python3 -B ci/test_tfjs.py $(ARGS)

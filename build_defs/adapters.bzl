@@ -5,10 +5,12 @@ tensorflow_adapter() declares, for one release,
   @adapter_<minor>  its headers and its library, taken from the official wheel,
                     and //:adapter.so, which registers the kernels with it,
 
-where <minor> is, for example, 2_18; and tensorflow_plugin()
+where <minor> is, for example, 2_18, or aarch64_2_18; and tensorflow_plugin()
 
   @plugin           //:plugin, the wheel that serves all of them; //:tested, the
-                    one that `make test` looks at; and //:plugin_<minor>;
+                    one that `make test` looks at; and //:plugin_<minor>; likewise
+                    below //aarch64, to be built with --config=aarch64 on other
+                    machines than such;
   @adapter_here     the same as the others, with a //:plugin of its own, for the
                     TensorFlow that an interpreter on this machine imports.
 
@@ -16,8 +18,9 @@ All are fetched when something first asks for them, through the user's own pip
 configuration.
 """
 
+load(":cross.bzl", "cross_compiler")
 load(":sources.bzl", "STAND_INS", "compiler", "link_sources")
-load(":stock.bzl", "PIN", "fetch_wheel", "wheel_name")
+load(":stock.bzl", "PIN", "fetch_wheel", "wheel_name", "wheel_tools")
 
 # What an adapter is compiled and linked against.
 _PARTS = [
@@ -25,7 +28,12 @@ _PARTS = [
     "tensorflow/libtensorflow_framework.so.2",
 ]
 
-_DISTRIBUTION = "tensorflow-cpu"
+# By processor, as `uname -m` has it, the distribution that has official wheels for
+# it alone, or for nothing but CPUs.
+_DISTRIBUTIONS = {
+    "x86_64": "tensorflow-cpu",
+    "aarch64": "tensorflow",
+}
 
 # Fetches wheels, whichever CPython they are for.
 _INTERPRETER = "3.11"
@@ -34,7 +42,7 @@ _INTERPRETER = "3.11"
 # path, and behind a space the version of its TensorFlow.
 _HERE = "TF_GROUPED_CONV_FOR"
 
-def _declare(repository_ctx, flags, kernels, more = ""):
+def _declare(repository_ctx, flags, kernels, more = "", cpu = ""):
     """Makes the repository of an adapter, of which official/ is there.
 
     Args:
@@ -42,6 +50,7 @@ def _declare(repository_ctx, flags, kernels, more = ""):
       flags: for the compiler.
       kernels: label of the library that it calls.
       more: what the BUILD file has beside the libraries.
+      cpu: the processor that it is for, if that may be another than this machine's.
     """
     link_sources(repository_ctx)
     repository_ctx.symlink(
@@ -56,7 +65,7 @@ def _declare(repository_ctx, flags, kernels, more = ""):
             "%{stock}": repository_ctx.name,
             # What 2.2.3 calls by the only name it has, later releases deprecate.
             "%{copts}": str(["-Wno-deprecated-declarations"]),
-            "%{compiler}": compiler(repository_ctx),
+            "%{compiler}": compiler(repository_ctx, cpu),
             "%{path}": repository_ctx.os.environ["PATH"],
             "%{own_keras}": "False",
             "%{test_environments}": "{}",
@@ -90,22 +99,32 @@ def _flags_of(repository_ctx):
 def _minor(version):
     return ".".join(version.split(".")[:2])
 
+def _package(cpu):
+    """The package of @plugin that has what is for a processor."""
+    return "" if cpu == "x86_64" else cpu
+
 def _adapter_impl(repository_ctx):
     attr = repository_ctx.attr
     if attr.stock:
         stock = repository_ctx.path(attr.stock).dirname
         repository_ctx.symlink(stock.get_child("official"), "official")
     else:
-        fetch_wheel(repository_ctx, [], attr.interpreter, _PARTS)
+        fetch_wheel(repository_ctx, [], attr.interpreter, _PARTS, attr.cpu)
         repository_ctx.delete("env")
         repository_ctx.delete("wheel")
         repository_ctx.delete("official.whl")
-    _declare(repository_ctx, _flags_of(repository_ctx), "@plugin//:kernels")
+    _declare(
+        repository_ctx,
+        _flags_of(repository_ctx),
+        "@plugin//%s:kernels" % _package(attr.cpu),
+        cpu = attr.cpu,
+    )
 
 _adapter = repository_rule(
     implementation = _adapter_impl,
     attrs = dict(
         PIN,
+        cpu = attr.string(mandatory = True),
         interpreter = attr.string(mandatory = True),
         stand_ins = attr.label_keyed_string_dict(allow_files = True),
         stock = attr.label(allow_single_file = True),
@@ -194,59 +213,73 @@ def _plugin_impl(repository_ctx):
         "TESTED = %s\n" % attr.tested.values(),
         executable = False,
     )
-    repository_ctx.template(
-        "BUILD",
-        Label("//build_defs:plugin.BUILD.tpl"),
-        {
-            "%{adapters}": str(attr.adapters),
-            "%{kernels_from}": attr.adapters.keys()[-1],
-            "%{tested}": str(attr.tested.keys()),
-            "%{tools}": attr.tools,
-        },
-        executable = False,
-    )
+    for tools, cpu in attr.tools.items():
+        adapters = {
+            adapter: pin.partition(" ")[2]
+            for adapter, pin in attr.adapters.items()
+            if pin.partition(" ")[0] == cpu
+        }
+        repository_ctx.template(
+            "./%s/BUILD" % _package(cpu),
+            Label("//build_defs:plugin.BUILD.tpl"),
+            {
+                "%{adapters}": str(adapters),
+                "%{kernels_from}": adapters.keys()[-1],
+                "%{tested}": str([name for name in attr.tested if name in adapters]),
+                "%{tools}": tools,
+            },
+            executable = False,
+        )
 
 _plugin = repository_rule(
     implementation = _plugin_impl,
     attrs = {
-        "adapters": attr.string_dict(doc = "With version and hash of the official wheel."),
+        "adapters": attr.string_dict(
+            doc = "With the processor, and distribution, version and hash of the official wheel.",
+        ),
         "tested": attr.string_dict(doc = "With the repository of the official wheel."),
-        "tools": attr.string(mandatory = True),
+        "tools": attr.string_dict(mandatory = True, doc = "With the processor."),
         "version": attr.string(mandatory = True),
     },
 )
 
-def tensorflow_adapter(version, python, sha256, tested = False):
+def tensorflow_adapter(version, python, sha256, tested = False, cpu = "x86_64"):
     """Pins a release that the plugin serves, and with it all of its minor version.
 
     Args:
-      version: of tensorflow-cpu.
+      version: of TensorFlow.
       python: the CPython version of an official wheel of it, such as "3.11".
-      sha256: of this wheel, for manylinux on x86-64.
+      sha256: of this wheel, for manylinux on the processor.
       tested: whether it is of those that `make test` looks at, whose official
         wheels stock_tensorflow() or tensorflow_release() pins, too.
+      cpu: the processor, as `uname -m` has it.
     """
-    stock = "stock_" + wheel_name(_DISTRIBUTION, version, python)
+    distribution = _DISTRIBUTIONS[cpu]
+    stock = "stock_" + wheel_name(distribution, version, python)
+    shared = cpu == "x86_64" and stock in native.existing_rules()
+    parts = ["adapter", _package(cpu), _minor(version).replace(".", "_")]
     _adapter(
-        name = "adapter_" + _minor(version).replace(".", "_"),
-        distribution = _DISTRIBUTION,
+        name = "_".join([part for part in parts if part]),
+        cpu = cpu,
+        distribution = distribution,
         interpreter = _INTERPRETER,
         python = python,
         sha256 = sha256,
         stand_ins = STAND_INS,
         # What is there is not fetched twice.
-        stock = "@%s//:official.txt" % stock if stock in native.existing_rules() else None,
+        stock = "@%s//:official.txt" % stock if shared else None,
         tested = tested,
         version = version,
     )
 
 def tensorflow_plugin(version, tools):
-    """Declares the wheel that serves the releases that are pinned above.
+    """Declares the wheels that serve the releases that are pinned above.
 
     Args:
-      version: of the wheel.
+      version: of the wheels.
       tools: name of the repository of an official wheel, in whose environment
-        wheels are packed and judged.
+        wheels are packed and judged. Those for other processors are so in one
+        of their own, without that official wheel.
     """
     adapters = [
         rule
@@ -254,17 +287,27 @@ def tensorflow_plugin(version, tools):
         if rule["kind"] == "_adapter"
     ]
     _local_adapter(name = "adapter_here", stand_ins = STAND_INS)
+    all_tools = {tools: "x86_64"}
+    for cpu in _DISTRIBUTIONS:
+        if cpu != "x86_64":
+            cross_compiler(name = "compiler_for_" + cpu, cpu = cpu)
+            wheel_tools(
+                name = "tools_for_" + cpu,
+                python = native.existing_rule(tools)["python"],
+                requirements = native.existing_rule(tools)["requirements"],
+            )
+            all_tools["tools_for_" + cpu] = cpu
     _plugin(
         name = "plugin",
         adapters = {
-            rule["name"]: "%s %s" % (rule["version"], rule["sha256"])
+            rule["name"]: " ".join([rule[key] for key in ["cpu", "distribution", "version", "sha256"]])
             for rule in adapters
         },
         tested = {
-            rule["name"]: "stock_" + wheel_name(_DISTRIBUTION, rule["version"], rule["python"])
+            rule["name"]: "stock_" + wheel_name(rule["distribution"], rule["version"], rule["python"])
             for rule in adapters
             if rule["tested"]
         },
-        tools = tools,
+        tools = all_tools,
         version = version,
     )

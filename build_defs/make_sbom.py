@@ -107,7 +107,7 @@ def main():
         "--against",
         action="append",
         default=[],
-        help="version and hash of an official tensorflow-cpu that it is compiled against",
+        help="distribution, version and hash of an official wheel that it is compiled against",
     )
     parser.add_argument("--local_version", required=True, help='what follows the "+"')
     parser.add_argument(
@@ -131,7 +131,7 @@ def main():
     text = bill_of_materials(
         (distribution, version),
         ancestor,
-        [official_wheel("tensorflow-cpu", *wheel.split(" ")) for wheel in arguments.against],
+        [official_wheel(*wheel.split(" ")) for wheel in arguments.against],
         description["libraries"],
         description["materials"],
     )

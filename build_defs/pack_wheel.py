@@ -26,6 +26,10 @@ LOCAL_HEADER = struct.Struct("<4s5H3L2H")
 LEGACY_TAGS = {"manylinux1": (2, 5), "manylinux2010": (2, 12), "manylinux2014": (2, 17)}
 
 
+# Processors, by e_machine of an ELF file's header, in little-endian order.
+MACHINES = {b"\x3e\0": "x86_64", b"\xb7\0": "aarch64"}
+
+
 def glibc_of(platform):
     """Returns the (major, minor) of glibc that a platform tag promises at most."""
     for name, glibc in LEGACY_TAGS.items():
@@ -37,6 +41,16 @@ def glibc_of(platform):
     return int(match.group(1)), int(match.group(2))
 
 
+def processor_of(library):
+    """Returns the processor that an ELF file is for, as platform tags name it."""
+    with open(library, "rb") as stream:
+        header = stream.read(20)
+    processor = MACHINES.get(header[18:]) if header.startswith(b"\x7fELF") else None
+    if not processor:
+        raise ValueError("%s is no library for %s" % (library, " or ".join(MACHINES.values())))
+    return processor
+
+
 def judged_platform(libraries):
     """Returns the platform tag that auditwheel finds true of libraries.
 
@@ -46,7 +60,8 @@ def judged_platform(libraries):
 
     """
     with tempfile.TemporaryDirectory() as scratch:
-        probe = os.path.join(scratch, "probe-1-cp38-cp38-linux_x86_64.whl")
+        processor = processor_of(next(iter(libraries.values())))
+        probe = os.path.join(scratch, "probe-1-cp38-cp38-linux_%s.whl" % processor)
         with zipfile.ZipFile(probe, "w") as archive:
             for path, library in libraries.items():
                 archive.write(library, path)

@@ -3,7 +3,8 @@ load("//:version.bzl", "VERSION")
 
 package(default_visibility = ["//visibility:public"])
 
-# With version and hash of the official wheel that each is compiled against.
+# With distribution, version and hash of the official wheel that each is compiled
+# against.
 ADAPTERS = %{adapters}
 
 # What all of them call, and how they are linked against it.
@@ -17,7 +18,7 @@ alias(
 [plugin_wheel(
     name = name,
     adapters = {
-        "@%s//:adapter.so" % adapter: adapter[len("adapter_"):].replace("_", ".")
+        "@%s//:adapter.so" % adapter: ".".join(adapter.split("_")[-2:])
         for adapter in adapters
     },
     against = [ADAPTERS[adapter] for adapter in adapters],
@@ -30,9 +31,9 @@ alias(
     ("tested", "", %{tested}),
 ] + [
     (
-        adapter.replace("adapter", "plugin"),
-        "tensorflow." + ADAPTERS[adapter].split(" ")[0],
+        "_".join(["plugin"] + adapter.split("_")[-2:]),
+        "tensorflow." + ADAPTERS[adapter].split(" ")[1],
         [adapter],
     )
     for adapter in ADAPTERS
-]]
+] if adapters]

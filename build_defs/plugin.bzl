@@ -103,7 +103,7 @@ def plugin_wheel(name, version, adapters, kernels, tools = None, against = [], l
         the wheel and write its bill of materials. Without it there is neither
         judgement nor bill: the wheel is for this machine.
       against: for each official wheel that an adapter is compiled against, its
-        version and hash.
+        distribution, version and hash.
       local_version: what follows the "+" in its version, if anything.
     """
     common = {

@@ -155,7 +155,7 @@ bill_of_materials = rule(
         "distribution": attr.string(doc = "The wheel's name otherwise."),
         "version": attr.string(doc = "Its version."),
         "against": attr.string_list(
-            doc = "Version and hash of each official wheel that it is compiled against.",
+            doc = "Distribution, version and hash of each official wheel that it is compiled against.",
         ),
         "libraries": attr.label_keyed_string_dict(
             mandatory = True,

@@ -12,20 +12,27 @@ STAND_INS = {
     Label("//build_defs/stand_ins:kernel_tests.BUILD"): "tensorflow/python/kernel_tests/BUILD",
 }
 
-def compiler(repository_ctx):
+# Names compilers as cross.bzl does.
+_ASK_COMPILER = """
+case $1 in
+  "" | "$(uname -m)") program=${CC:-gcc} ;;
+  *) program=$1-linux-gnu-gcc ;;
+esac
+"$program" --version | head -n 1 | tr -cs "[:alnum:].+\\n-" _
+"""
+
+def compiler(repository_ctx, cpu = ""):
     """Asks the C++ compiler what it calls itself.
 
     Args:
       repository_ctx: of a rule.
+      cpu: the processor that it compiles for, as `uname -m` has it, if that may
+        be another than this machine's.
 
     Returns:
       What it says, as one word.
     """
-    version = repository_ctx.execute([
-        "bash",
-        "-c",
-        '"${CC:-gcc}" --version | head -n 1 | tr -cs "[:alnum:].+\\n-" _',
-    ])
+    version = repository_ctx.execute(["bash", "-c", _ASK_COMPILER, "bash", cpu])
     return version.stdout.strip()
 
 def link_sources(repository_ctx):

@@ -26,7 +26,20 @@ def run(repository_ctx, arguments, what, environment = {}):
 def _python_tag(python):
     return "cp" + python.replace(".", "")
 
-def fetch_wheel(repository_ctx, requirements, interpreter = None, parts = []):
+def _make_environment(repository_ctx, version):
+    """Makes a virtual environment, env/, and returns how to call pip in it."""
+    base = repository_ctx.execute([repository_ctx.path(Label("//ci:find_python")), version])
+    if base.return_code != 0:
+        fail(base.stderr)
+    run(
+        repository_ctx,
+        [base.stdout.strip(), "-m", "venv", "env"],
+        "Making a virtual environment with " + base.stdout.strip(),
+    )
+    python = repository_ctx.path("env/bin/python")
+    return [python, "-m", "pip", "--disable-pip-version-check"]
+
+def fetch_wheel(repository_ctx, requirements, interpreter = None, parts = [], cpu = ""):
     """Fetches the wheel that a rule's attributes pin, and a Python for it.
 
     Args:
@@ -37,24 +50,13 @@ def fetch_wheel(repository_ctx, requirements, interpreter = None, parts = []):
       interpreter: version of the CPython to make it with, if not that which the
         wheel is for.
       parts: what is to be unpacked, as patterns; everything by default.
+      cpu: the processor that the wheel is for, if that may be another than this
+        machine's.
     """
     attr = repository_ctx.attr
     requirement = "%s==%s" % (attr.distribution, attr.version)
 
-    base = repository_ctx.execute([
-        repository_ctx.path(Label("//ci:find_python")),
-        interpreter or attr.python,
-    ])
-    if base.return_code != 0:
-        fail(base.stderr)
-    run(
-        repository_ctx,
-        [base.stdout.strip(), "-m", "venv", "env"],
-        "Making a virtual environment with " + base.stdout.strip(),
-    )
-    python = repository_ctx.path("env/bin/python")
-
-    pip = [python, "-m", "pip", "--disable-pip-version-check"]
+    pip = _make_environment(repository_ctx, interpreter or attr.python)
     for file in requirements:
         run(
             repository_ctx,
@@ -83,6 +85,11 @@ def fetch_wheel(repository_ctx, requirements, interpreter = None, parts = []):
             "--only-binary=:all:",
             "--python-version",
             attr.python,
+        ] + ([
+            # The wheel is for one of them.
+            "--platform=%s_%s" % (tag, cpu)
+            for tag in ["manylinux2014"] + ["manylinux_2_%d" % glibc for glibc in range(17, 40)]
+        ] if cpu else []) + [
             "--require-hashes",
             "--requirement",
             "wheel.txt",
@@ -101,7 +108,7 @@ def fetch_wheel(repository_ctx, requirements, interpreter = None, parts = []):
     # Not repository_ctx.extract(), which does not know the ending .whl.
     run(
         repository_ctx,
-        [python, "-c", _UNPACK, "official.whl", "official"] + parts,
+        [pip[0], "-c", _UNPACK, "official.whl", "official"] + parts,
         "Unpacking " + wheels[0].basename,
     )
 
@@ -181,20 +188,9 @@ stock_keras = repository_rule(
 
 def _exporters_impl(repository_ctx):
     attr = repository_ctx.attr
-    base = repository_ctx.execute([
-        repository_ctx.path(Label("//ci:find_python")),
-        attr.python,
-    ])
-    if base.return_code != 0:
-        fail(base.stderr)
-    run(repository_ctx, [base.stdout.strip(), "-m", "venv", "env"], "Making a virtual environment")
     run(
         repository_ctx,
-        [
-            repository_ctx.path("env/bin/python"),
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
+        _make_environment(repository_ctx, attr.python) + [
             "install",
             "--quiet",
             "--no-deps",
@@ -218,6 +214,49 @@ exporters = repository_rule(
     doc = "Packages that tests export models with; see requirements/README.md.",
     implementation = _exporters_impl,
     attrs = {"python": attr.string(mandatory = True)},
+)
+
+# What judges wheels and lists what is in them, and what that needs.
+_WHEEL_TOOLS = [
+    "auditwheel",
+    "boolean-py",
+    "cyclonedx-python-lib",
+    "defusedxml",
+    "license-expression",
+    "packageurl-python",
+    "packaging",
+    "py-serializable",
+    "pyelftools",
+    "sortedcontainers",
+    "typing-extensions",
+]
+
+def _wheel_tools_impl(repository_ctx):
+    attr = repository_ctx.attr
+    locked = repository_ctx.read(attr.requirements).replace("\\\n", " ").split("\n")
+    chosen = [line for line in locked if line.partition("==")[0] in _WHEEL_TOOLS]
+    repository_ctx.file("requirements.txt", "\n".join(chosen), executable = False)
+    run(
+        repository_ctx,
+        _make_environment(repository_ctx, attr.python) + [
+            "install",
+            "--quiet",
+            "--only-binary=:all:",
+            "--require-hashes",
+            "--requirement",
+            "requirements.txt",
+        ],
+        "Installing what wheels are judged with",
+    )
+    repository_ctx.symlink(Label("//build_defs:stock.BUILD.tpl"), "BUILD")
+
+wheel_tools = repository_rule(
+    doc = "What stock_tensorflow() has to judge wheels with, without its TensorFlow.",
+    implementation = _wheel_tools_impl,
+    attrs = {
+        "python": attr.string(mandatory = True),
+        "requirements": attr.label(mandatory = True, allow_single_file = True),
+    },
 )
 
 def wheel_name(distribution, version, python):

@@ -37,33 +37,48 @@ def xml_path(event):
     return None
 
 
+def add(counts, more):
+    """Returns the sums of two triples of counts."""
+    return tuple(map(sum, zip(counts, more)))
+
+
+def count_events(event_file):
+    """Returns the same for all that an event file tells of; prints what is of which target."""
+    with open(event_file) as events:
+        # Each try of each shard reports; of a target's tries the last counts.
+        results = {}
+        unbuilt = []
+        for event in map(json.loads, events):
+            if "testResult" in event:
+                key = event["id"]["testResult"]
+                results[(key["label"], key.get("shard"))] = event
+            elif "targetCompleted" in event.get("id", {}):
+                if "aborted" in event or not event.get("completed", {}).get("success"):
+                    unbuilt.append(event["id"]["targetCompleted"]["label"])
+    for label in unbuilt:
+        print("NOT BUILT %s" % label)
+    total = (0, len(unbuilt), 0)
+    for (label, _), event in sorted(results.items(), key=lambda item: item[0][0]):
+        path = xml_path(event)
+        counts = count_cases(path) if path else (0, 0, 0)
+        status = event["testResult"]["status"]
+        if status != "PASSED" and counts[1] == 0:
+            counts = (counts[0], 1, counts[2])
+        print("%-8s %s: %d passed, %d failed, %d skipped" % ((status, label) + counts))
+        total = add(total, counts)
+    return total
+
+
 def main(event_files):
-    passed = failed = skipped = 0
+    counts = (0, 0, 0)
     for event_file in event_files:
-        with open(event_file) as events:
-            # Each try of each shard reports; of a target's tries the last counts.
-            results = {}
-            unbuilt = []
-            for event in map(json.loads, events):
-                if "testResult" in event:
-                    key = event["id"]["testResult"]
-                    results[(key["label"], key.get("shard"))] = event
-                elif "targetCompleted" in event.get("id", {}):
-                    if "aborted" in event or not event.get("completed", {}).get("success"):
-                        unbuilt.append(event["id"]["targetCompleted"]["label"])
-        for label in unbuilt:
-            print("NOT BUILT %s" % label)
-            failed += 1
-        for (label, _), event in sorted(results.items(), key=lambda item: item[0][0]):
-            path = xml_path(event)
-            counts = count_cases(path) if path else (0, 0, 0)
-            status = event["testResult"]["status"]
-            if status != "PASSED" and counts[1] == 0:
-                counts = (counts[0], 1, counts[2])
-            print("%-8s %s: %d passed, %d failed, %d skipped" % ((status, label) + counts))
-            passed, failed, skipped = (
-                total + count for total, count in zip((passed, failed, skipped), counts)
-            )
+        counts = add(counts, count_events(event_file))
+    return conclude(counts)
+
+
+def conclude(counts):
+    """Prints the line for the whole; returns the exit status."""
+    passed, failed, skipped = counts
     print("%d passed, %d failed%s" % (passed, failed, ", %d skipped" % skipped if skipped else ""))
     return 1 if failed or not passed else 0
 

@@ -9,6 +9,7 @@ import contextlib
 import email
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -35,7 +36,7 @@ def dist_info(archive, name):
 
 
 def release_of(archive):
-    """Returns how ci/pinned_release is asked for what a wheel was made of, and its target."""
+    """Returns how ci/pinned_release is asked for what a wheel was made of."""
     metadata = email.message_from_string(dist_info(archive, "METADATA"))
     wheel = email.message_from_string(dist_info(archive, "WHEEL"))
     version = re.match(r"(.+)\+", metadata["Version"] or "")
@@ -44,7 +45,10 @@ def release_of(archive):
         return [], {"KERAS": version.group(1)}
     if wheel["Generator"] == "pack_plugin":
         # Of all releases, or of the one that it says.
-        return ["--plugin"], {"TF": (metadata["Version"] + "+").split("+")[1].partition(".")[2]}
+        return ["--plugin"], {
+            "ARCH": re.search(r"_(x86_64|[a-z0-9]+)$", wheel["Tag"]).group(1),
+            "TF": (metadata["Version"] + "+").split("+")[1].partition(".")[2],
+        }
     if version and python:
         return [], {
             "KERAS": "",
@@ -66,23 +70,22 @@ def compilers(archive):
 
 
 @contextlib.contextmanager
-def rebuilt(release, name):
-    """Builds a wheel, the target `name` of a repository, from nothing; gives its path."""
+def rebuilt(target, options):
+    """Builds a wheel, a target, from nothing, with options of Bazel's; gives its path."""
     build = os.path.join(patch_set.TOP, "build")
     os.makedirs(build, exist_ok=True)
     output_root = tempfile.mkdtemp(dir=build, prefix="reproduce-")
     bazel = [BAZEL, "--output_user_root=" + output_root]
-    target = "@%s//:%s" % (release, name)
     try:
         result = subprocess.run(
             bazel
-            + ["build", "--remote_cache=", "--remote_executor=", "--disk_cache="]
+            + ["build", "--remote_cache=", "--remote_executor=", "--disk_cache=", *options]
             + ["--symlink_prefix=/", target]
         )
         if result.returncode != 0:
             raise Error("the wheel could not be rebuilt, see above")
-        folder = patch_set.run(bazel + ["info", "bazel-bin"])
-        yield os.path.join(folder, "external", release, name + ".whl")
+        folder = patch_set.run(bazel + ["info", *options, "bazel-bin"])
+        yield os.path.join(folder, "external", target[1:].replace(":", "/") + ".whl")
     finally:
         # Ends the server too, and makes all that it wrote writable.
         subprocess.run(bazel + ["clean", "--expunge"], stderr=subprocess.DEVNULL)
@@ -140,8 +143,10 @@ def main():
         options, choice = release_of(given)
         pinned = os.path.join(patch_set.TOP, "ci", "pinned_release")
         name = patch_set.run([pinned] + options, **choice)
-        target = ("plugin", name) if options else (name, "wheel")
-        path = stack.enter_context(rebuilt(*target))
+        target = name if options else "@%s//:wheel" % name
+        foreign = choice.get("ARCH", platform.machine()) != platform.machine()
+        config = ["--config=" + choice["ARCH"]] if foreign else []
+        path = stack.enter_context(rebuilt(target, config))
         with open(wheel, "rb") as one, open(path, "rb") as other:
             hashes = sha256(one), sha256(other)
         if hashes[0] == hashes[1]:

@@ -132,11 +132,15 @@ class Environment:
         return cells
 
 
-def built_plugin(python=""):
-    """Returns the plugin's wheel, for all releases, or for what an interpreter imports."""
-    printed = subprocess.check_output(
-        ["make", "plugin"], cwd=TOP, text=True, env=dict(os.environ, TF="", FOR=python, KERAS="")
-    )
+def built_plugin(python="", processor=""):
+    """Returns the plugin's wheel, for all releases, or for what an interpreter imports.
+
+    Args:
+      python: that interpreter, if so.
+      processor: that it is for, if not this machine's.
+    """
+    environment = dict(os.environ, TF="", FOR=python, KERAS="", ARCH=processor)
+    printed = subprocess.check_output(["make", "plugin"], cwd=TOP, text=True, env=environment)
     return TOP / re.search(r"(?m)^Wheel: (.*)$", printed).group(1)
 
 

@@ -8,7 +8,7 @@ from workspace import Workspace
 # What the scripts use themselves. Where only these are on PATH, there is neither
 # a Python nor a compiler nor anything that Bazel could come from.
 COMMON_PROGRAMS = (
-    "awk basename bash cat cp dirname env grep ls make mkdir rm sed tail timeout xargs".split()
+    "awk basename bash cat cp dirname env grep ls make mkdir rm sed tail timeout uname xargs".split()
 )
 
 
@@ -44,6 +44,24 @@ class FrontDoorTest(absltest.TestCase):
     def test_compiler_of_c_alone(self):
         self.add_program("gcc", "exit 1")
         self.assert_refused("found no C++ compiler (gcc); install g++", "make", "wheel", CC="")
+
+    def test_missing_cross_compiler(self):
+        self.assert_refused(
+            "found no C++ compiler (aarch64-linux-gnu-gcc); install g++-aarch64-linux-gnu",
+            "make",
+            "plugin",
+            ARCH="aarch64",
+        )
+
+    def test_processor_that_there_is_no_plugin_for(self):
+        printed = self.assert_refused("fits ARCH=sparc64 TF=; there", "make", "plugin", ARCH="sparc64")
+        self.assertRegex(printed, r"\n  ARCH=aarch64 TF=[\d.]+\n")
+
+    def test_other_processors_are_for_the_pinned_plugin_alone(self):
+        for command in (["wheel"], ["plugin", "FOR=python3"]):
+            self.assert_refused(
+                "ARCH=aarch64 is for make plugin, without FOR", "make", *command, ARCH="aarch64"
+            )
 
     def test_missing_bazel(self):
         self.add_program("gcc", "exit")
@@ -107,13 +125,13 @@ class FrontDoorTest(absltest.TestCase):
     def test_release_that_the_plugin_does_not_serve(self):
         self.add_program("gcc", "exit")
         printed = self.assert_refused("no pinned release fits", "make", "plugin", TF="1.0")
-        self.assertRegex(printed, r"\n  TF=[\d.]+\n")
+        self.assertRegex(printed, r"\n  ARCH=x86_64 TF=[\d.]+\n")
 
     def test_release_is_added_to_the_plugin_by_a_stanza(self):
         stanza = 'tensorflow_adapter(\n    python = "3.11",\n    version = "98.7.6",\n)\n\n'
         self.workspace.replace("WORKSPACE", "tensorflow_plugin(", stanza + "tensorflow_plugin(")
         status, printed = self.workspace.run("ci/pinned_release", "--plugin", TF="98.7.6")
-        self.assertEqual((status, printed), (0, "plugin_98_7\n"))
+        self.assertEqual((status, printed), (0, "@plugin//:plugin_98_7\n"))
 
 
 if __name__ == "__main__":
