@@ -28,12 +28,8 @@ _PARTS = [
     "tensorflow/libtensorflow_framework.so.2",
 ]
 
-# By processor, as `uname -m` has it, the distribution that has official wheels for
-# it alone, or for nothing but CPUs.
-_DISTRIBUTIONS = {
-    "x86_64": "tensorflow-cpu",
-    "aarch64": "tensorflow",
-}
+# The processor for which all else is, as `uname -m` has it.
+_FIRST_CPU = "x86_64"
 
 # Fetches wheels, whichever CPython they are for.
 _INTERPRETER = "3.11"
@@ -101,7 +97,7 @@ def _minor(version):
 
 def _package(cpu):
     """The package of @plugin that has what is for a processor."""
-    return "" if cpu == "x86_64" else cpu
+    return "" if cpu == _FIRST_CPU else cpu
 
 def _adapter_impl(repository_ctx):
     attr = repository_ctx.attr
@@ -243,7 +239,13 @@ _plugin = repository_rule(
     },
 )
 
-def tensorflow_adapter(version, python, sha256, tested = False, cpu = "x86_64"):
+def tensorflow_adapter(
+        version,
+        python,
+        sha256,
+        tested = False,
+        cpu = _FIRST_CPU,
+        distribution = "tensorflow-cpu"):
     """Pins a release that the plugin serves, and with it all of its minor version.
 
     Args:
@@ -253,10 +255,10 @@ def tensorflow_adapter(version, python, sha256, tested = False, cpu = "x86_64"):
       tested: whether it is of those that `make test` looks at, whose official
         wheels stock_tensorflow() or tensorflow_release() pins, too.
       cpu: the processor, as `uname -m` has it.
+      distribution: whose wheel it is, such as one that has nothing for GPUs.
     """
-    distribution = _DISTRIBUTIONS[cpu]
     stock = "stock_" + wheel_name(distribution, version, python)
-    shared = cpu == "x86_64" and stock in native.existing_rules()
+    shared = cpu == _FIRST_CPU and stock in native.existing_rules()
     parts = ["adapter", _package(cpu), _minor(version).replace(".", "_")]
     _adapter(
         name = "_".join([part for part in parts if part]),
@@ -287,16 +289,15 @@ def tensorflow_plugin(version, tools):
         if rule["kind"] == "_adapter"
     ]
     _local_adapter(name = "adapter_here", stand_ins = STAND_INS)
-    all_tools = {tools: "x86_64"}
-    for cpu in _DISTRIBUTIONS:
-        if cpu != "x86_64":
-            cross_compiler(name = "compiler_for_" + cpu, cpu = cpu)
-            wheel_tools(
-                name = "tools_for_" + cpu,
-                python = native.existing_rule(tools)["python"],
-                requirements = native.existing_rule(tools)["requirements"],
-            )
-            all_tools["tools_for_" + cpu] = cpu
+    all_tools = {tools: _FIRST_CPU}
+    for cpu in {rule["cpu"]: True for rule in adapters if rule["cpu"] != _FIRST_CPU}:
+        cross_compiler(name = "compiler_for_" + cpu, cpu = cpu)
+        wheel_tools(
+            name = "tools_for_" + cpu,
+            python = native.existing_rule(tools)["python"],
+            requirements = native.existing_rule(tools)["requirements"],
+        )
+        all_tools["tools_for_" + cpu] = cpu
     _plugin(
         name = "plugin",
         adapters = {

@@ -1,12 +1,12 @@
 """Tests what is for 64-bit Arm on another machine, under qemu-user: `make test-aarch64`.
 
 Cross-compiles the kernels' C++ tests, with their fuzz, and the plugin, and runs the tests,
-and TensorFlow's wheel for aarch64 with the plugin, in an emulator. What that takes is
+and TensorFlow's wheels for aarch64 with the plugin, in an emulator. What that takes is
 Debian's: a cross compiler, which has to be installed; an emulator, installed or else
 fetched; and a CPython for arm64, fetched with what it needs. Packages that are fetched are
 unpacked below build/aarch64, which takes apt and dpkg, but not root. What cannot be had is
-named, and its tests are skipped. All else is pinned: TensorFlow's wheel in WORKSPACE, what
-it needs in build_defs/requirements.
+named, and its tests are skipped. All else is pinned: TensorFlow's wheels in WORKSPACE, what
+they need in build_defs/requirements.
 """
 
 import argparse
@@ -27,25 +27,30 @@ TOP = pathlib.Path(__file__).resolve().parents[1]
 FOLDER = TOP / "build" / "aarch64"
 COMPILER = "aarch64-linux-gnu-g++"
 
-# The release that is tried, and the CPython that Debian has for it.
-RELEASE = "2.21.0"
+# The CPython that Debian has, and that TensorFlow's pinned wheels are for.
 PYTHON = "3.11"
 
-# Programs of tests/, or a module, with arguments. Those of absl say how many cases they have.
+# With which releases, what is run: a module, or a program of tests/, and arguments.
 TESTS = {
-    "command": ["-m", "tensorflow_grouped_convolution"],
-    "ops": ["fuzz_ops.py", "--cases=40"],
-    "Jacobians": ["plugin_jacobian_test.py"],
-    "Keras": ["keras_run_time_test.py", "-k", "test_layers_train", "-k", "test_values"],
+    "2.12.1": {"ops": ["fuzz_ops.py", "--cases=40"]},
+    "2.16.2": {"ops": ["fuzz_ops.py", "--cases=40"]},
+    "2.21.0": {
+        "ops": ["fuzz_ops.py", "--cases=150"],
+        "Jacobians": ["plugin_jacobian_test.py"],
+        "Keras": ["keras_run_time_test.py", "DetourTest"],
+        "command": ["-m", "tensorflow_grouped_convolution"],
+    },
 }
+# Compiled in the repository of this one's adapter.
+KERNELS = "@adapter_aarch64_2_21//tensorflow/core/kernels/grouped_conv:all"
 
 
-class MissingError(Exception):
-    """Names what cannot be had."""
+class CommandError(Exception):
+    """Says which command failed, and what it said."""
 
 
 def run(command, **options):
-    """Runs a command; raises MissingError with what it says if it fails or is not there."""
+    """Runs a command; raises CommandError if it fails or is not there."""
     try:
         result = subprocess.run(
             list(map(str, command)),
@@ -55,10 +60,10 @@ def run(command, **options):
             **options,
         )
     except OSError as error:
-        raise MissingError(str(error)) from None
+        raise CommandError(str(error)) from None
     if result.returncode != 0:
         said = result.stdout.strip().splitlines() or ["status %d" % result.returncode]
-        raise MissingError("%s: %s" % (shlex.join(map(str, command)), said[-1]))
+        raise CommandError("%s: %s" % (shlex.join(map(str, command)), said[-1]))
     return result.stdout
 
 
@@ -112,13 +117,13 @@ def find_qemu():
         root = FOLDER / package
         try:
             unpack([package], host, root)
-        except MissingError as error:
+        except CommandError as error:
             errors.append(str(error))
             continue
         for name in names:
             if (root / "usr/bin" / name).exists():
                 return root / "usr/bin" / name
-    raise MissingError("qemu-user: " + "; ".join(errors))
+    raise CommandError("qemu-user: " + "; ".join(errors))
 
 
 def make_pip():
@@ -139,24 +144,27 @@ def install(pip, folder, *arguments):
     run([*pip, "install", "--quiet", *platforms, *options, "--target", folder, *arguments])
 
 
-def installed_tensorflow(pip):
-    """Installs TensorFlow, unless it is there, and what it needs; returns the folder."""
-    folder = FOLDER / "site-packages"
-    locked = "tensorflow-%s-cp%s.txt" % (RELEASE, PYTHON.replace(".", ""))
-    pins = [
-        dict(re.findall(r'(\w+) = "(.*)"', stanza))
-        for stanza in re.findall(
-            r"(?ms)^tensorflow_adapter\(\n(.*?)^\)", (TOP / "WORKSPACE").read_text()
-        )
-    ]
-    (pin,) = (pin for pin in pins if pin.get("cpu") == "aarch64" and pin["version"] == RELEASE)
-    text = (TOP / "build_defs/requirements" / locked).read_text()
-    text += "tensorflow==%s --hash=sha256:%s\n" % (RELEASE, pin["sha256"])
-    installed = FOLDER / "installed.txt"
+def pinned_wheel(release):
+    """Returns the requirement of an official wheel, as WORKSPACE pins it."""
+    for stanza in re.findall(
+        r"(?ms)^tensorflow_adapter\(\n(.*?)^\)", (TOP / "WORKSPACE").read_text()
+    ):
+        pin = dict(re.findall(r'(\w+) = "(.*)"', stanza))
+        if pin.get("cpu") == "aarch64" and pin["version"] == release:
+            return "%(distribution)s==%(version)s --hash=sha256:%(sha256)s\n" % pin
+    raise ValueError("WORKSPACE pins no TensorFlow %s for aarch64" % release)
+
+
+def installed_tensorflow(pip, release):
+    """Installs a TensorFlow, unless it is there, and what it needs; returns the folder."""
+    folder = FOLDER / release / "site-packages"
+    locked = "tensorflow-%s-cp%s.txt" % (release, PYTHON.replace(".", ""))
+    text = (TOP / "build_defs/requirements" / locked).read_text() + pinned_wheel(release)
+    installed = folder.with_name("installed.txt")
     if not installed.exists() or installed.read_text() != text:
-        installed.unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        requirements = FOLDER / "requirements.txt"
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        folder.mkdir(parents=True)
+        requirements = folder.with_name("requirements.txt")
         requirements.write_text(text)
         install(pip, folder, "--require-hashes", "--requirement", requirements)
         requirements.rename(installed)
@@ -179,82 +187,98 @@ def test_kernels(qemu, root):
     """Runs the kernels' C++ tests; returns how many cases passed, failed and were skipped."""
     events = FOLDER / "kernels.json"
     events.unlink(missing_ok=True)
-    subprocess.run(
-        [TOP / "ci/bazel", "test", "--config=aarch64", "--keep_going", "--build_tests_only"]
-        + ["--run_under=%s -L %s" % (qemu, root), "--build_event_json_file=%s" % events]
-        + ["@adapter_aarch64_%s//tensorflow/core/kernels/grouped_conv:all" % minor()],
-        cwd=TOP,
-    )
+    options = ["--config=aarch64", "--keep_going", "--build_tests_only"]
+    options += ["--run_under=%s -L %s" % (qemu, root), "--build_event_json_file=%s" % events]
+    subprocess.run([TOP / "ci/bazel", "test", *options, KERNELS], cwd=TOP)
     return count_tests.count_events(events) if events.exists() else (0, 1, 0)
 
 
-def minor():
-    return "_".join(RELEASE.split(".")[:2])
-
-
-def test_plugin(launcher, site_packages, name, arguments):
+def test_plugin(launcher, site_packages, program, *arguments):
     """Runs one of TESTS; returns how many cases passed, failed and were skipped."""
-    program, *rest = arguments
-    is_module = program == "-m"
     with tempfile.TemporaryDirectory() as place:
         cases = pathlib.Path(place) / "cases.xml"
-        command = [launcher, *arguments] if is_module else [launcher, TOP / "tests" / program, *rest]
-        if program.endswith("_test.py"):
+        command = [launcher, TOP / "tests" / program, *arguments]
+        if program == "-m":
+            command[1] = program
+        elif program.endswith("_test.py"):
+            # As tests of absl's know how many cases they have.
             command.append("--xml_output_file=%s" % cases)
-        environment = dict(
-            os.environ,
-            PYTHONDONTWRITEBYTECODE="1",
-            PYTHONPATH=str(site_packages),
-            TF_CPP_MIN_LOG_LEVEL="3",
+        result = subprocess.run(
+            command,
+            cwd=place,
+            env=dict(
+                os.environ,
+                PYTHONDONTWRITEBYTECODE="1",
+                PYTHONPATH=str(site_packages),
+                TF_CPP_MIN_LOG_LEVEL="3",
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-        log = FOLDER / (name.replace(" ", "_") + ".log")
-        with log.open("w") as stream:
-            status = subprocess.run(
-                command, cwd=place, env=environment, stdout=stream, stderr=subprocess.STDOUT
-            ).returncode
-        counts = count_tests.count_cases(cases) if cases.exists() else (int(status == 0), 0, 0)
-    if status != 0 and counts[1] == 0:
+        failed = result.returncode != 0
+        counts = count_tests.count_cases(cases) if cases.exists() else (int(not failed), 0, 0)
+    if failed and not counts[1]:
         counts = count_tests.add(counts, (0, 1, 0))
-    if counts[1]:
-        print(log.read_text(), flush=True)
+    print(result.stdout if failed else result.stdout.strip().splitlines()[-1], flush=True)
     return counts
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--wheel", type=pathlib.Path, help="the plugin, if it is not to be built")
-    parser.add_argument("--only", nargs="+", help="of kernels, %s" % ", ".join(TESTS))
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="parts of names, such as kernels, 2.21.0 or Keras"
+    )
     arguments = parser.parse_args()
-    wanted = arguments.only or ["kernels", *TESTS]
+    names = [
+        "kernels",
+        *("%s %s" % (release, name) for release in TESTS for name in TESTS[release]),
+    ]
+    wanted = [name for name in names if any(part in name for part in arguments.only)]
+    if not wanted:
+        parser.error("there is none of %s; there are: %s" % (arguments.only, ", ".join(names)))
     FOLDER.mkdir(parents=True, exist_ok=True)
-    counts = (0, 0, 0)
     try:
         if not shutil.which(COMPILER):
-            raise MissingError("%s on PATH: install g++-aarch64-linux-gnu" % COMPILER)
+            raise CommandError("%s on PATH: install g++-aarch64-linux-gnu" % COMPILER)
         qemu = find_qemu()
         root = FOLDER / "arm64"
         unpack(["python" + PYTHON, "libstdc++6"], "arm64", root)
-    except MissingError as error:
+    except CommandError as error:
         print("SKIPPED %s: there is no %s" % (", ".join(wanted), error))
         print("0 passed, 0 failed, %d skipped" % len(wanted))
         return 0
+
+    counts = (0, 0, 0)
+
+    def count(name, test, *arguments):
+        nonlocal counts
+        print("== %s" % name, flush=True)
+        start = time.monotonic()
+        found = test(*arguments)
+        seconds = time.monotonic() - start
+        print("%s: %d passed, %d failed, %d skipped, %.0f s" % (name, *found, seconds), flush=True)
+        counts = count_tests.add(counts, found)
+
+    if "kernels" in wanted:
+        count("kernels", test_kernels, qemu, root)
     if wanted != ["kernels"]:
         plugin = (arguments.wheel or test_releases.built_plugin(processor="aarch64")).absolute()
         pip = make_pip()
-        site_packages = installed_tensorflow(pip)
-        install(pip, site_packages, plugin)
         launcher = make_launcher(qemu, root)
-    for name in wanted:
-        print("== " + name, flush=True)
-        start = time.monotonic()
-        if name == "kernels":
-            found = test_kernels(qemu, root)
-        else:
-            found = test_plugin(launcher, site_packages, name, TESTS[name])
-        print("   %d passed, %d failed, %d skipped, %.0f s" % (*found, time.monotonic() - start))
-        counts = count_tests.add(counts, found)
+    for release, tests in TESTS.items():
+        chosen = [name for name in tests if "%s %s" % (release, name) in wanted]
+        if chosen:
+            site_packages = installed_tensorflow(pip, release)
+            install(pip, site_packages, plugin)
+        for name in chosen:
+            count("%s %s" % (release, name), test_plugin, launcher, site_packages, *tests[name])
     return count_tests.conclude(counts)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except CommandError as error:
+        sys.exit("ci/test_aarch64.py: %s" % error)

@@ -8,8 +8,8 @@ from workspace import Workspace
 # What the scripts use themselves. Where only these are on PATH, there is neither
 # a Python nor a compiler nor anything that Bazel could come from.
 COMMON_PROGRAMS = (
-    "awk basename bash cat cp dirname env grep ls make mkdir rm sed tail timeout uname xargs".split()
-)
+    "awk basename bash cat cp dirname env grep ls make mkdir rm sed tail timeout uname xargs"
+).split()
 
 
 class FrontDoorTest(absltest.TestCase):
@@ -54,7 +54,9 @@ class FrontDoorTest(absltest.TestCase):
         )
 
     def test_processor_that_there_is_no_plugin_for(self):
-        printed = self.assert_refused("fits ARCH=sparc64 TF=; there", "make", "plugin", ARCH="sparc64")
+        printed = self.assert_refused(
+            "fits ARCH=sparc64 TF=; there", "make", "plugin", ARCH="sparc64"
+        )
         self.assertRegex(printed, r"\n  ARCH=aarch64 TF=[\d.]+\n")
 
     def test_other_processors_are_for_the_pinned_plugin_alone(self):
