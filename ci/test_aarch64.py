@@ -30,6 +30,9 @@ COMPILER = "aarch64-linux-gnu-g++"
 # The CPython that Debian has, and that TensorFlow's pinned wheels are for.
 PYTHON = "3.11"
 
+# Its packages, and what wheels take from the system. TensorFlow 2.12 imports distutils.
+PACKAGES = ["python" + PYTHON, "python3-distutils", "libstdc++6"]
+
 # With which releases, what is run: a module, or a program of tests/, and arguments.
 TESTS = {
     "2.12.1": {"ops": ["fuzz_ops.py", "--cases=40"]},
@@ -244,7 +247,7 @@ def main():
             raise CommandError("%s on PATH: install g++-aarch64-linux-gnu" % COMPILER)
         qemu = find_qemu()
         root = FOLDER / "arm64"
-        unpack(["python" + PYTHON, "libstdc++6"], "arm64", root)
+        unpack(PACKAGES, "arm64", root)
     except CommandError as error:
         print("SKIPPED %s: there is no %s" % (", ".join(wanted), error))
         print("0 passed, 0 failed, %d skipped" % len(wanted))
