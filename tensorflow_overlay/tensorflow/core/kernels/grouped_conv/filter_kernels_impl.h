@@ -23,7 +23,8 @@ namespace {
 // of rows, may have as many rows as there are.
 template <typename S>
 constexpr int MaxOuterRows(int vectors) {
-  return std::is_same<S, float>::value && GROUPED_CONV_REGISTERS == 32 && vectors == 1
+  return std::is_same<S, float>::value && GROUPED_CONV_REGISTERS == 32 &&
+                 vectors == 1
              ? 28
              : MaxRows<S>(vectors);
 }

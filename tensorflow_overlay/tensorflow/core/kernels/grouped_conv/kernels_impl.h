@@ -15,8 +15,8 @@ limitations under the License.
 
 // The kernels of kernels.h, compiled once for each instruction set: a file that
 // includes this selects one, and defines GROUPED_CONV_ISA, the namespace they
-// shall be in, and GROUPED_CONV_VECTOR_BYTES and GROUPED_CONV_REGISTERS, the size
-// and the number of its vectors' registers.
+// shall be in, and GROUPED_CONV_VECTOR_BYTES and GROUPED_CONV_REGISTERS, the
+// size and the number of its vectors' registers.
 //
 // Everything here must have internal linkage or be in that namespace, and no
 // header with inline functions may be included: the linker could otherwise pick
@@ -164,13 +164,15 @@ struct Repeat {
 template <typename S>
 struct Repeat<S, 1> {
   static GROUPED_CONV_INLINE typename Simd<S>::Vector Load(const S* p) {
-    S value = *p;
 #ifdef __aarch64__
     // Not loaded over and over, which would keep a unit that multiplies busy: a
     // multiply-add takes one lane of a register for all of a vector.
+    S value = *p;
     asm("" : "+w"(value));
-#endif
     return Broadcast(value);
+#else
+    return Broadcast(*p);
+#endif
   }
 };
 
@@ -818,7 +820,8 @@ GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
   const int64_t x_depth = tile.x_depth;
   const int64_t w_depth = tile.w_depth;
   // Of a large w, the second level's cache has what comes next. With AVX2 and
-  // SSE2, fetching it ahead costs more than it gains; with NEON it was not tried.
+  // SSE2, fetching it ahead costs more than it gains; with NEON it was not
+  // tried.
   constexpr bool kFetch = kVectorBytes == 64 && kGroups == 1;
   constexpr int kRowsAhead = 4;
   for (int64_t p = 0; p < tile.num_products; ++p) {

@@ -13,8 +13,8 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-// 64-bit Arm has NEON, with fused multiply-adds, in every processor, so it takes
-// no flag.
+// 64-bit Arm has NEON, with fused multiply-adds, in every processor, so it
+// takes no flag.
 
 #ifdef __aarch64__
 
