@@ -10,6 +10,7 @@ they need in build_defs/requirements.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import re
@@ -97,7 +98,8 @@ def unpack(packages, architecture, root):
     }
     get = ["apt-get", "--quiet", *("-o%s=%s" % option for option in options.items())]
     # Where sources have nothing for this architecture, others may.
-    subprocess.run([*get, "update"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with contextlib.suppress(CommandError):
+        run([*get, "update"])
     run([*get, "install", "--yes", "--no-install-recommends", "--download-only", *packages])
     unpacked = root.with_suffix(".incomplete")
     shutil.rmtree(unpacked, ignore_errors=True)
@@ -113,20 +115,19 @@ def find_qemu():
     for name in names:
         if shutil.which(name):
             return shutil.which(name)
-    host = run(["dpkg", "--print-architecture"]).strip()
     errors = []
     # Of these, the first is one file that needs no other.
     for package in "qemu-user-static", "qemu-user":
         root = FOLDER / package
         try:
-            unpack([package], host, root)
+            unpack([package], run(["dpkg", "--print-architecture"]).strip(), root)
         except CommandError as error:
             errors.append(str(error))
             continue
         for name in names:
             if (root / "usr/bin" / name).exists():
                 return root / "usr/bin" / name
-    raise CommandError("qemu-user: " + "; ".join(errors))
+    raise CommandError("qemu-aarch64 on PATH, nor can it be fetched: " + "; ".join(errors))
 
 
 def make_pip():
@@ -247,7 +248,10 @@ def main():
             raise CommandError("%s on PATH: install g++-aarch64-linux-gnu" % COMPILER)
         qemu = find_qemu()
         root = FOLDER / "arm64"
-        unpack(PACKAGES, "arm64", root)
+        try:
+            unpack(PACKAGES, "arm64", root)
+        except CommandError as error:
+            raise CommandError("CPython %s for arm64 to be fetched: %s" % (PYTHON, error)) from None
     except CommandError as error:
         print("SKIPPED %s: there is no %s" % (", ".join(wanted), error))
         print("0 passed, 0 failed, %d skipped" % len(wanted))
