@@ -272,6 +272,16 @@ class BatchNormalizationTest(parameterized.TestCase):
                 graph = function.get_concrete_function(x).graph
                 self.assertNotIn(OP, str(graph.as_graph_def()))
 
+    def test_failure_leaves_what_was_patched(self):
+        plugin.patch_keras()
+        self.addCleanup(plugin.unpatch_keras)
+        before = str(plugin.patch_keras())
+        with mock.patch.object(normalization, "fuse", side_effect=RuntimeError("no")):
+            with self.assertRaisesRegex(RuntimeError, "no"):
+                plugin.patch_keras(batch_normalization=True)
+        self.assertFalse(plugin.patch_keras())
+        self.assertEqual(str(plugin.patch_keras()), before)
+
     def test_is_taken_back(self):
         x, call = random((1, 32, 32, 16)), layers.BatchNormalization.call
         self.assertFalse(plugin.patch_keras() and uses_op(make(x.shape), x, training=True))

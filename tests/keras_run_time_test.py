@@ -216,48 +216,6 @@ class DetourTest(KerasTestCase):
                 self.check_values_and_gradients(layer, x)
 
     @EACH
-    def test_dilated_depthwise_layers_leave_pixels_where_they_are(self, keras):
-        if not keras.__version__.startswith("3"):
-            self.skipTest("of Keras 3 alone")
-        kinds = {
-            "DepthwiseConv1D": {"depth_multiplier": 2},
-            "DepthwiseConv2D": {"depth_multiplier": 2},
-            "SeparableConv1D": {"filters": 6},
-            "SeparableConv2D": {"filters": 6},
-        }
-
-        def step(layer, x):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                y = layer(x)
-                loss = tf.reduce_sum(y * tf.cast(tf.range(y.shape[-1]), y.dtype))
-            return [y, *tape.gradient(loss, [x, *layer.trainable_weights])]
-
-        def sorts_pixels(layer, x):
-            graph = tf.function(step, autograph=False).get_concrete_function(layer, x).graph
-            return "SpaceToBatchND" in str(graph.as_graph_def())
-
-        for (name, options), data_format, padding in itertools.product(
-            kinds.items(), ("channels_last", "channels_first"), ("same", "valid")
-        ):
-            x = tf.constant(X if "2D" in name else X[:, 0])
-            if data_format == "channels_first":
-                x = tf.constant(np.moveaxis(x, -1, 1))
-            layer = getattr(keras.layers, name)(
-                kernel_size=3, dilation_rate=2, data_format=data_format, padding=padding, **options
-            )
-            with self.subTest(name=name, data_format=data_format, padding=padding):
-                expected = step(layer, x)
-                self.assertTrue(sorts_pixels(layer, x))
-                plugin.patch_keras()
-                for actual in step(layer, x), tf.function(step, autograph=False)(layer, x):
-                    for one, other in zip(actual, expected):
-                        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
-                self.assertFalse(sorts_pixels(layer, x))
-                plugin.unpatch_keras()
-                self.assertTrue(sorts_pixels(layer, x))
-
-    @EACH
     def test_what_the_kernels_do_not_serve_stays_compiled(self, keras):
         get_kernels = registry.get_registered_kernels_for_op
 

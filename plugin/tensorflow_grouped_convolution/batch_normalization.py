@@ -4,8 +4,10 @@ Keras 3 makes it of sums, means and products, each of which reads and writes who
 the Keras 2 of TensorFlow and tf_keras call FusedBatchNormV3, and so does this, where that
 takes less time. What layers are, their weights and their files stay the same.
 
-Results are Keras' but for rounding. Second derivatives are those of the function: Keras
-takes a mean for a constant in them.
+Results are Keras' but for rounding. oneDNN adds the values of a channel one after the other,
+so of many values whose mean is far from 0 its mean has some digits less than Keras' (see
+docs/plugin.md). Second derivatives are those of the function: Keras takes a mean for a
+constant in them.
 
 Inference is left to Keras: the op's gradient there, which layers that are frozen need, sums
 what nobody asks for. So is what XLA compiles: it makes of the op the mean of squares less the
@@ -29,10 +31,15 @@ def fuse(keras, changes):
     Args:
       keras: its module that has the layers.
       changes: the Changes to make.
+
+    Returns:
+      Whether there was something to do: Keras 2 calls the op by itself.
     """
-    if int(keras.__version__.split(".")[0]) >= 3:
-        layer = keras.layers.BatchNormalization
-        changes.set(layer, "call", _fused(layer.call))
+    if int(keras.__version__.split(".")[0]) < 3:
+        return False
+    layer = keras.layers.BatchNormalization
+    changes.set(layer, "call", _fused(layer.call))
+    return True
 
 
 def _fused(call):

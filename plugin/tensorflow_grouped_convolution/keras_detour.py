@@ -1,8 +1,5 @@
 """Has Keras leave convolutions to the kernels, instead of compiling them with XLA.
 
-Depthwise convolutions, which it does not compile, it has done with dilations by sorting the
-pixels into one image for each offset, and back. Keras 3 leaves these to the kernels too.
-
 Keras compiles what TensorFlow's own CPU kernels lack, in a `tf.function` of its own
 around nothing but the convolution. Two things are left to that Keras: which these
 are, and what the convolution is. What this changes is whether the `tf.function`
@@ -113,12 +110,7 @@ class _TensorFlow(_View):
         super().__init__(
             tf,
             function=functools.partial(_function, tf),
-            nn=_View(
-                tf.nn,
-                convolution=functools.partial(_convolution, tf),
-                depthwise_conv2d=functools.partial(_depthwise_convolution, tf),
-                separable_conv2d=functools.partial(_separable_convolution, tf),
-            ),
+            nn=_View(tf.nn, convolution=functools.partial(_convolution, tf)),
         )
 
 
@@ -129,39 +121,6 @@ def _convolution(tf, input, *args, **kwargs):
         if not kernels.serve_convolution(input):
             raise _NotServed
     return tf.nn.convolution(input, *args, **kwargs)
-
-
-def _is_served_dilated(input, dilations):
-    return any(rate > 1 for rate in dilations or ()) and kernels.serve_depthwise(input)
-
-
-def _depthwise_convolution(tf, input, filter, strides, padding, data_format=None, dilations=None):
-    """Does what tf.nn.depthwise_conv2d does, without sorting pixels for dilations."""
-    if not _is_served_dilated(input, dilations):
-        return tf.nn.depthwise_conv2d(
-            input, filter, strides, padding, data_format=data_format, dilations=dilations
-        )
-    before, after = ([1, 1], []) if data_format == "NCHW" else ([1], [1])
-    return tf.raw_ops.DepthwiseConv2dNative(
-        input=input,
-        filter=filter,
-        strides=list(strides),
-        padding=padding,
-        data_format=data_format or "NHWC",
-        dilations=before + list(dilations) + after,
-    )
-
-
-def _separable_convolution(
-    tf, input, depthwise, pointwise, strides, padding, data_format=None, dilations=None
-):
-    """Does what tf.nn.separable_conv2d does, likewise."""
-    if not _is_served_dilated(input, dilations):
-        return tf.nn.separable_conv2d(
-            input, depthwise, pointwise, strides, padding, data_format, dilations
-        )
-    x = _depthwise_convolution(tf, input, depthwise, strides, padding, data_format, dilations)
-    return tf.nn.conv2d(x, pointwise, 1, "VALID", data_format=data_format or "NHWC")
 
 
 def _function(tf, func=None, *args, **kwargs):

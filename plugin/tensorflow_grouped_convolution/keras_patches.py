@@ -70,8 +70,8 @@ def _patch(name):
             source_patches.apply(plans or [], changes)
             done.append(groups)
         if _with_batch_normalization and _uses_tensorflow(keras):
-            normalization.fuse(keras, changes)
-            done.append("it normalizes batches with one op")
+            by = "" if normalization.fuse(keras, changes) else " by itself"
+            done.append("it normalizes batches with one op" + by)
     except BaseException:
         changes.undo()
         raise
@@ -126,6 +126,7 @@ def patch_keras(batch_normalization=False):
 
     """
     global _waits, _with_batch_normalization
+    was_on = _waits is not None
     if batch_normalization and not _with_batch_normalization:
         unpatch_keras()
         _with_batch_normalization = True
@@ -142,6 +143,8 @@ def patch_keras(batch_normalization=False):
             _waits.append(when_imported("tensorflow", _warn))
         except BaseException:
             unpatch_keras()
+            if was_on:
+                patch_keras()
             raise
     lines = [line for name in KERASES for line in _reports.get(name, ())]
     return Report(

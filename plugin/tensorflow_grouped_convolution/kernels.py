@@ -78,11 +78,6 @@ def serve_convolution(inputs):
     return dtype is not None and serve(op_name, dtype) and cpu_only()
 
 
-def serve_depthwise(inputs):
-    """Whether the kernels are what runs a depthwise convolution of some inputs."""
-    return serve("DepthwiseConv2dNative", inputs.dtype) and cpu_only()
-
-
 def warn_if_missing():
     """Warns if there are no kernels."""
     import tensorflow as tf

@@ -790,6 +790,18 @@ void UseDirect() { setenv("TF_GROUPED_CONV_ALGORITHM", "direct", 1); }
 void UseBest() { unsetenv("TF_GROUPED_CONV_ALGORITHM"); }
 
 // With epilogues, any number of threads, and guard pages.
+// Filters of many planes of few channels, each of which fills a vector in
+// scratch: such would be more than fits.
+TEST(WinogradTest, LeavesManyPlanesOfFewChannels) {
+  for (const char* text : {"g2ic2oc32id4ih28kd256kh3pd128qd127ph1",
+                           "g2ic2oc32id1ih28kd190kh3pd95qd94ph1_cf",
+                           "g2ic24oc24id4ih28kd21kh3pd10qd10ph1"}) {
+    EXPECT_FALSE(UseWinograd(Geometry(text), /*backward=*/false)) << text;
+  }
+  EXPECT_FALSE(UseWinograd(Geometry("g2ic32oc2id4ih28kd256kh3pd128qd127ph1"),
+                           /*backward=*/true));
+}
+
 TEST(WinogradTest, ChosenProblems) {
   TellProblemOnSignals();
   for (const std::string text : kWinogradProblems) {

@@ -68,12 +68,14 @@ class Scratch {
   // Says so, of the first array that is taken.
   void Keep(int64_t content) { block_->content = content; }
   // An array of `count` elements that starts a cache line. The caller sees to
-  // it that all fit kScratchBytes.
+  // it that all fit kScratchBytes: more ends the process.
   template <typename E>
   E* Take(int64_t count) {
     E* result = reinterpret_cast<E*>(next_);
     next_ += count * sizeof(E);
     next_ += -reinterpret_cast<uintptr_t>(next_) % kCacheLine;
+    const char* const end = reinterpret_cast<char*>(block_) + kScratchBytes;
+    if (reinterpret_cast<char*>(result + count) > end) std::abort();
     return result;
   }
 

@@ -547,7 +547,9 @@ bool UseWinograd(const ConvGeometry& g, bool backward) {
   const double width = g.output_channels_per_group();
   const bool copied = g.input_channels_per_group() % 4 != 0 ||
                       g.output_channels_per_group() % 4 != 0;
-  if (planes * (backward ? width : depth) > kMostDepth) return false;
+  // In scratch a pixel is of whole vectors, and so of 16 elements if of less.
+  const double summed = std::max(backward ? width : depth, 16.0);
+  if (planes * summed > kMostDepth) return false;
   // Of a group.
   const auto out = [&](int i) {
     return backward ? g.dim[i].input : g.dim[i].output;
