@@ -16,6 +16,7 @@ import pathlib
 import statistics
 import sys
 
+import numpy as np
 from networks import NETWORKS
 from process import Failure, Peer, Worker
 
@@ -51,30 +52,30 @@ TYPES = ("", " bfloat16")
 LOSSES_DIFFER = {"": 2e-3, " bfloat16": 0.1}
 
 
-def peer(name, environment, module):
+def trainer(name, environment, module):
     return Peer(name, environment, module, "training.py")
 
 
 def plan_layers(release, turns):
     """Yields peer, variables, cases and the number of its turns."""
     for setting, variables in SETTINGS.items():
-        rebuilt = peer("rebuilt" + setting, "keras-" + release, "training_keras")
+        rebuilt = trainer("rebuilt" + setting, "keras-" + release, "training_keras")
         yield rebuilt, variables, LAYER, turns
-    plugin = peer("plugin", "plugin-" + release, "training_plugin")
+    plugin = trainer("plugin", "plugin-" + release, "training_plugin")
     yield plugin, {}, {**LAYER, **CONVNEXT}, turns
-    yield peer("official", "stock-" + release, "training_keras"), {}, SLOW, SLOW_TURNS
+    yield trainer("official", "stock-" + release, "training_keras"), {}, SLOW, SLOW_TURNS
 
 
 def plan_networks(release, turns):
     """Yields peer, variables, cases and the number of its turns."""
     both = {network + dtype: 2 for dtype in TYPES for network in NETWORKS}
     environment = "plugin-" + release
-    yield peer("plugin", environment, "training_plugin"), {}, both, turns
+    yield trainer("plugin", environment, "training_plugin"), {}, both, turns
     normalized = {case: 2 for case in both if case.split()[0] in BATCH_NORMALIZED}
-    yield peer("one op", environment, "training_fused"), {}, normalized, turns
+    yield trainer("one op", environment, "training_fused"), {}, normalized, turns
     official = {network + dtype: 2 for dtype in TYPES for network in WITHOUT_GROUPS}
-    yield peer("official", "stock-" + release, "training_keras"), {}, official, turns
-    yield peer("PyTorch", "pytorch", "training_pytorch"), {}, both, turns
+    yield trainer("official", "stock-" + release, "training_keras"), {}, official, turns
+    yield trainer("PyTorch", "pytorch", "training_pytorch"), {}, both, turns
 
 
 def measure(plan, arguments, logs):
@@ -115,17 +116,20 @@ def report_networks(results):
     """Prints a table of medians; returns whether all trained the same networks."""
     same = True
     print("%-27s" % "ms" + "".join("%12s" % name for name in results) + "   PyTorch / ours")
-    for case in results["PyTorch"]["cases"]:
+    for case in dict.fromkeys(case for result in results.values() for case in result["cases"]):
         medians = [1e3 * median_of(results, name, case) for name in results]
-        ours = min(time for name, time in zip(results, medians) if name in ("plugin", "one op"))
+        times_of = dict(zip(results, medians))
+        ours = np.nanmin([times_of["plugin"], times_of["one op"]])
         times = "".join("%12.1f" % time for time in medians)
         print("%-27s%s%17.2f" % (case, times, medians[-1] / ours))
         trained = [r["networks"][case] for r in results.values() if case in r["networks"]]
         losses = [network["loss"] for network in trained]
         dtype = case[len(case.split()[0]) :]
-        if len({network["parameters"] for network in trained}) > 1 or max(losses) - min(
-            losses
-        ) > LOSSES_DIFFER[dtype] * min(losses):
+        same_size = len({network["parameters"] for network in trained}) == 1
+        if len(trained) < 2:
+            print("%s was trained by %d of them: nothing to compare" % (case, len(trained)))
+            same = False
+        elif not same_size or np.ptp(losses) > LOSSES_DIFFER[dtype] * min(losses):
             print("%s is not the same network everywhere: %s" % (case, trained))
             same = False
     return same

@@ -356,13 +356,16 @@ class Convolution:
                 return "fused_ops"
             if len(shapes["args"]) != (4 if fused[0] == "FusedBatchNorm" else 1):
                 return "args"
-            others = [shape for shape in shapes["args"] if shape != [self.filters]]
-            if any(math.prod(shape) != self.filters or len(shape) > 4 for shape in others):
+            if not all(map(self._is_of_channels, shapes["args"])):
                 return "args"
-            if others:
-                # oneDNN's passes take such a tensor for a bias if its channels lie right.
-                self.may_fail = self.too_large = True
+            # oneDNN's passes take a tensor like an output for a bias; others do not.
+            self.may_fail |= any(len(shape) > 1 for shape in shapes["args"])
         return None
+
+    def _is_of_channels(self, shape):
+        """Whether a shape is that of the output's channels, with or without dimensions of 1."""
+        place = 0 if len(shape) == 1 else len(shape) - (3 if self.first else 1)
+        return 0 <= place < len(shape) <= 4 and shape[place] == self.filters == math.prod(shape)
 
     def result(self, values):
         """Returns what the op must return for its arguments' values."""
@@ -432,9 +435,10 @@ class Convolution:
     def _fused(self, y, values):
         for op in self._case.attributes.get("fused_ops", []):
             if op == "BiasAdd":
-                y = y + values["args0"]
+                y = y + values["args0"].reshape(-1)
             elif op == "FusedBatchNorm":
-                scale, offset, mean, variance = (values["args%d" % i] for i in range(4))
+                args = (values["args%d" % i].reshape(-1) for i in range(4))
+                scale, offset, mean, variance = args
                 y = (y - mean) * scale / np.sqrt(variance + EPSILON) + offset
             else:
                 y = {

@@ -52,6 +52,15 @@ layer = keras.layers.Conv2D(8, 3, groups=4)
 function = tf.function(lambda x: layer(x)).get_concrete_function(tf.TensorSpec([1, 9, 9, 8]))
 print(*sys.argv[1:], "_XlaMustCompile" in str(function.graph.as_graph_def()))
 """
+NORMALIZE = """
+import sys
+import {keras} as keras
+import tensorflow as tf
+layer = keras.layers.BatchNormalization()
+step = tf.function(lambda x: layer(x, training=True))
+graph = step.get_concrete_function(tf.TensorSpec([1, 32, 32, 16])).graph
+print(*sys.argv[1:], "FusedBatchNorm" in str(graph.as_graph_def()))
+"""
 SAVE = """
 import inspect
 import tensorflow_grouped_convolution
@@ -136,6 +145,16 @@ class RunTest(CommandTestCase):
             if tuple(map(int, version.split(".")[:2])) >= (2, 9):
                 self.assertEqual(self.run_python("-c", compiles)[1], "True\n")
 
+    def test_batch_normalization_is_an_option(self):
+        if not any(importlib.util.find_spec(name) for name in keras_patches.KERASES):
+            self.skipTest("there is no Keras here")
+        for keras in filter(importlib.util.find_spec, keras_patches.KERASES):
+            path = str(self.write("train.py", NORMALIZE.format(keras=keras)))
+            by_itself = importlib.import_module(keras).__version__.startswith("2.")
+            for options, fused in ([], by_itself), (["--batch-normalization"], True):
+                status, out, err = self.run_python("-m", PACKAGE, *options, path, "-x")
+                self.assertEqual((status, out), (0, "-x %s\n" % fused), err)
+
     def test_imports_no_keras(self):
         path = self.write("none.py", "import sys; print({'keras', 'tensorflow'} & {*sys.modules})")
         self.assertEqual(self.run_python("-m", PACKAGE, str(path))[:2], (0, "set()\n"))
@@ -144,7 +163,8 @@ class RunTest(CommandTestCase):
         status, out, _ = self.run_python("-m", PACKAGE, "--help")
         self.assertEqual(status, 0)
         self.assertIn("Usage: python -m", out)
-        for wrong in ["-m"], ["-x"]:
+        option = "--batch-normalization"
+        for wrong in ["-m"], ["-x"], [option], [option, "-x"], [option, option]:
             status, _, err = self.run_python("-m", PACKAGE, *wrong)
             self.assertEqual(status, 1)
             self.assertIn("Usage: python -m", err)

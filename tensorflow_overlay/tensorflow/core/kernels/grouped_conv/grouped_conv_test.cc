@@ -520,6 +520,18 @@ void TestProblem(const std::string& text) {
   running[0] = 0;
 }
 
+// Whether `text` is a problem of about `work` multiplications or fewer; makes
+// its geometry.
+bool IsWithin(int64_t work, const std::string& text, ConvGeometry* geometry) {
+  ConvProblem problem;
+  std::string error;
+  EXPECT_TRUE(ParseProblem(text, &problem)) << text;
+  return MakeGeometry(problem, geometry, &error) &&
+         geometry->output_size() * geometry->filter_taps() *
+                 geometry->input_channels_per_group() <=
+             work;
+}
+
 // A random problem that Winograd's algorithm computes forward or backward, of
 // about `work` multiplications or fewer.
 std::string RandomWinogradProblem(int64_t work, std::mt19937* random) {
@@ -541,12 +553,8 @@ std::string RandomWinogradProblem(int64_t work, std::mt19937* random) {
            << 1 + below(2) << "pd" << below(2);
     }
     if (below(3) == 0) text << "_cf";
-    ConvProblem problem;
     ConvGeometry geometry;
-    std::string error;
-    EXPECT_TRUE(ParseProblem(text.str(), &problem)) << text.str();
-    if (MakeGeometry(problem, &geometry, &error) &&
-        geometry.output_size() * geometry.filter_taps() * depth <= work &&
+    if (IsWithin(work, text.str(), &geometry) &&
         (UseWinograd(geometry, false) || UseWinograd(geometry, true))) {
       return text.str();
     }
@@ -584,14 +592,8 @@ std::string RandomProblem(int64_t work, std::mt19937* random) {
     }
     if (same) text << "_same";
     if (below(3) == 0) text << "_cf";
-    ConvProblem problem;
     ConvGeometry geometry;
-    std::string error;
-    EXPECT_TRUE(ParseProblem(text.str(), &problem)) << text.str();
-    if (MakeGeometry(problem, &geometry, &error) &&
-        geometry.output_size() * geometry.filter_taps() * depth <= work) {
-      return text.str();
-    }
+    if (IsWithin(work, text.str(), &geometry)) return text.str();
   }
 }
 
@@ -789,7 +791,6 @@ Expected ReferenceOf(const ConvGeometry& g, bool backward,
 void UseDirect() { setenv("TF_GROUPED_CONV_ALGORITHM", "direct", 1); }
 void UseBest() { unsetenv("TF_GROUPED_CONV_ALGORITHM"); }
 
-// With epilogues, any number of threads, and guard pages.
 // Filters of many planes of few channels, each of which fills a vector in
 // scratch: such would be more than fits.
 TEST(WinogradTest, LeavesManyPlanesOfFewChannels) {
@@ -802,6 +803,7 @@ TEST(WinogradTest, LeavesManyPlanesOfFewChannels) {
                            /*backward=*/true));
 }
 
+// With epilogues, by one thread and by three, and with guard pages.
 TEST(WinogradTest, ChosenProblems) {
   TellProblemOnSignals();
   for (const std::string text : kWinogradProblems) {

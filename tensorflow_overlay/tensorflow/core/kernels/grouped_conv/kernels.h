@@ -291,7 +291,6 @@ struct WinogradProducts {
 // By the logarithm of a vector's groups.
 struct WinogradKernels {
   int row_step;
-  int most_rows;  // That a product takes at once.
   void (*transform_input[kMaxLogGroups + 1])(const WinogradInput& in);
   // Of arrays of whole vectors, which are tap_step and position_step apart.
   void (*transform_filter)(int64_t size, const float* taps, int64_t tap_step,

@@ -349,7 +349,6 @@ struct FillWinograd<-1> {
 WinogradKernels MakeWinograd() {
   WinogradKernels kernels = {};
   kernels.row_step = kRowStep;
-  kernels.most_rows = kMostSteps * kRowStep;
   kernels.transform_filter = TransformFilterTaps;
   FillWinograd<0>::Fill(&kernels);
   return kernels;
