@@ -83,7 +83,7 @@ class DifferencesTest(absltest.TestCase):
 
     def test_plugin_is_compared_with_a_plugin(self):
         entries = {
-            "x.dist-info/WHEEL": "Generator: pack_plugin\nTag: py3-none-any\n",
+            "x.dist-info/WHEEL": "Generator: pack_plugin\nTag: py3-none-manylinux_2_17_x86_64\n",
         }
         folder = self.built.parent.with_name("plugin")
         folder.mkdir()
@@ -152,6 +152,10 @@ class DifferencesTest(absltest.TestCase):
         self.assertRegex(self.reproduce("")[1], "say WHEEL=<file>")
         self.write(self.given, **{"x.dist-info/METADATA": "Name: tensorflow\nVersion: 9.9\n"})
         self.assertRegex(self.reproduce(self.given)[1], "not a wheel that was rebuilt: .* 9.9, Tag")
+        self.write(
+            self.given, **{"x.dist-info/WHEEL": "Generator: pack_plugin\nTag: py3-none-any\n"}
+        )
+        self.assertRegex(self.reproduce(self.given)[1], "not a wheel that .*, Tag py3-none-any")
         self.write(self.given, **{"x.dist-info/METADATA": "Name: tensorflow\nVersion: 9.9+x\n"})
         self.assertRegex(self.reproduce(self.given)[1], "no pinned release fits .*TF=9.9")
 
