@@ -398,5 +398,97 @@ class LayersTest(parameterized.TestCase):
         self.assert_close(loaded.signatures["serving_default"](tf.constant(x)), expected)
 
 
+class BatchNormalizationTest(parameterized.TestCase):
+    """KERAS_FUSED_BATCH_NORMALIZATION=1 has training use one op, and changes nothing else."""
+
+    def train(self, fused, way="eager", shape=(4, 32, 32, 16), mean=1, **options):
+        """Returns outputs, gradients and weights after a step, and whether it used the op."""
+        trainable = options.pop("trainable", True)
+        call = options.pop("call", {"training": True})
+        layer = layers.BatchNormalization(**options)
+        layer.build(shape)
+        layer.set_weights([abs(random(w.shape, i)) for i, w in enumerate(layer.get_weights())])
+        layer.trainable = trainable
+        x = tf.constant(3 * random(shape, 8) + mean)
+
+        def step(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, **call)
+                loss = tf.reduce_sum(tf.cast(y, tf.float32) * random(shape, 9))
+            return [y] + tape.gradient(loss, [x] + layer.trainable_variables)
+
+        with mock.patch.dict(os.environ, {"KERAS_FUSED_BATCH_NORMALIZATION": str(int(fused))}):
+            graph = tf.function(step).get_concrete_function(x).graph
+            results = WAYS[way](step)(x)
+        used = "FusedBatchNorm" in str(graph.as_graph_def())
+        return [*results, *layer.get_weights()], used
+
+    def compare(self, tolerance=1e-5, used=True, **options):
+        expected, one_op = self.train(fused=False, **options)
+        self.assertFalse(one_op)
+        actual, one_op = self.train(fused=True, **options)
+        self.assertEqual(one_op, used)
+        for one, other in zip(actual, expected):
+            self.assertEqual(one.dtype, other.dtype)
+            one, other = np.array(one, np.float32), np.array(other, np.float32)
+            np.testing.assert_allclose(one, other, tolerance, tolerance * abs(other).max())
+
+    @parameterized.product(way=WAYS, scale=(True, False), center=(True, False))
+    def test_weights(self, way, scale, center):
+        self.compare(way=way, scale=scale, center=center, momentum=0.7, epsilon=1e-2)
+
+    @parameterized.parameters(
+        ((4096, 4, 16), False),  # An example has not many values.
+        ((4, 1024, 16), True),
+        ((4, 8, 16, 8, 16), True),
+        ((2, 32, 32, 15), False),
+    )
+    def test_shapes(self, shape, used):
+        self.compare(shape=shape, used=used)
+
+    @parameterized.product(
+        policy=(("mixed_bfloat16", 2e-2), ("mixed_float16", 3e-3)), channels=(16, 24)
+    )
+    def test_mixed_precision(self, policy, channels):
+        self.compare(policy[1], dtype=policy[0], shape=(4, 32, 32, channels))
+
+    @parameterized.parameters(
+        dict(axis=1, shape=(2, 16, 32, 32)),
+        dict(call={"training": False}),
+        dict(call={"training": True, "mask": np.ones((4, 32, 32), bool)}),
+        dict(dtype="float64"),
+        dict(renorm=True, renorm_clipping={}),
+        dict(trainable=False),
+    )
+    def test_leaves_what_it_does_not_serve(self, **options):
+        self.compare(used=False, **options)
+
+    def test_under_xla_large_means_do_no_harm(self):
+        expected, _ = self.train(fused=False, mean=3000, dtype="float64")
+        actual, _ = self.train(fused=True, mean=3000, way="jit_compile")
+        np.testing.assert_allclose(actual[0], expected[0], atol=5e-3)
+
+    def test_models_learn_and_predict(self):
+        x, y = random((64, 32, 32, 3), 1), np.arange(64) % 2
+        x[y == 1] *= 2
+        model = keras.Sequential(
+            [
+                layers.Conv2D(16, 3, use_bias=False),
+                layers.BatchNormalization(),
+                layers.Activation("relu"),
+                layers.GlobalAveragePooling2D(),
+                layers.Dense(2),
+            ]
+        )
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.Adam(0.03), loss, metrics=["accuracy"])
+        with mock.patch.dict(os.environ, {"KERAS_FUSED_BATCH_NORMALIZATION": "1"}):
+            model.fit(x, y, batch_size=16, epochs=8, verbose=0)
+            predicted = model.predict(x, verbose=0)
+        np.testing.assert_allclose(predicted, model.predict(x, verbose=0), atol=1e-5)
+        self.assertGreater(np.mean(predicted.argmax(-1) == y), 0.9)
+
+
 if __name__ == "__main__":
     absltest.main()
