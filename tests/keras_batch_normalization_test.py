@@ -117,6 +117,16 @@ class BatchNormalizationTest(parameterized.TestCase):
     def test_mixed_precision(self, policy, axis, rank):
         self.compare(random(RANKS[rank - 2]), policy[1], dtype=policy[0], axis=axis)
 
+    @parameterized.parameters(16, 24)
+    def test_mixed_precision_in_the_type_that_is_faster(self, channels):
+        x = tf.zeros((2, 4, 4, channels))
+        with patched():
+            layer = make(x.shape, dtype="mixed_bfloat16")
+            step = tf.function(lambda x: layer(x, training=True)).get_concrete_function(x)
+        (op,) = (op for op in step.graph.get_operations() if op.type.startswith(OP))
+        wide = kernels.one_dnn() and channels == 24
+        self.assertEqual(op.inputs[0].dtype, tf.float32 if wide else tf.bfloat16)
+
     @parameterized.parameters(-1, 1)
     def test_one_value_a_channel(self, axis):
         self.compare(random((1, 6) if axis == -1 else (1, 6, 1, 1)), axis=axis)
