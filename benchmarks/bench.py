@@ -46,6 +46,11 @@ PEERS = [
     Peer("TFLite XNNPACK", "tensorflow-2.21.0", "tflite.TfLite"),
     Peer("2.21 op", "tensorflow-2.21.0", "tensorflow_ops.Op"),
 ]
+# Those that take other types than float32 without being a hundred times as slow.
+TAKES = {
+    "bfloat16": {"torch channels last", "torch NCHW", "2.21 op", "2.21 depthwise"},
+    "float16": {"torch channels last", "torch NCHW", "2.21 op", "2.21 depthwise", "ONNX Runtime"},
+}
 
 # A turn lasts so many seconds, after so many that are not timed: after a pause, and
 # where a result has new memory, caches take some calls. A peer gets so many turns.
@@ -69,7 +74,7 @@ ROW_SECONDS = 2.3, 0.4
 # What --isa is to the compiler: the widest vectors count for the limit.
 ISA_FLAGS = {"native": ["-march=native"], "avx2": ["-mavx2", "-mfma"]}
 # The largest error that is rounding, relative to the largest value.
-TOLERANCE = 1e-3
+TOLERANCE = {"float32": 1e-3, "bfloat16": 2e-2, "float16": 3e-3}
 
 
 # With --keep-memory: what is freed stays with the process. Otherwise a framework
@@ -124,7 +129,7 @@ def _network(layer):
     return layer.partition("/")[0]
 
 
-def time_pass(workers, layer, problem, pass_name, left_out):
+def time_pass(workers, layer, problem, dtype, pass_name, left_out):
     """Returns the median seconds of each peer that ran, and why the others did not."""
     seconds, slow = {}, {}
     failures = left_out.find(layer, problem, pass_name)
@@ -146,13 +151,13 @@ def time_pass(workers, layer, problem, pass_name, left_out):
             seconds[name] += answer["seconds"]
 
     for name in [name for name in workers if name not in failures]:
-        answer = ask(name, problem=problem, **{"pass": pass_name})
+        answer = ask(name, problem=problem, dtype=dtype, **{"pass": pass_name})
         if not answer:
             continue
         # Ours is the first: what it computes is the reference for all.
         reference = reference or answer["sample"]
         error = relative_error(answer["sample"], reference)
-        if error > TOLERANCE:
+        if error > TOLERANCE[dtype]:
             failures[name] = "differs by %.0e" % error
         else:
             seconds[name] = [answer["seconds"]]
@@ -258,6 +263,7 @@ def parse_arguments():
     parser.add_argument(
         "--threads", type=int, nargs="+", metavar="N", default=[2, 1], help="default: 2 1"
     )
+    parser.add_argument("--dtype", choices=Problem.SIZES, default="float32", help="of all tensors")
     parser.add_argument(
         "--isa", choices=ISA_FLAGS, default="native", help="hold all frameworks to it: isa_avx2.cc"
     )
@@ -296,6 +302,8 @@ def main():
     directory = arguments.output / arguments.release
     if arguments.isa != "native":
         directory = directory / arguments.isa
+    if arguments.dtype != "float32":
+        directory = directory / arguments.dtype
     (directory / "logs").mkdir(parents=True, exist_ok=True)
     layers = list(read_layers(arguments.quick, arguments.only, arguments.batches))
     print(
@@ -307,6 +315,7 @@ def main():
         "machine": describe_machine(),
         "release": arguments.release,
         "isa": arguments.isa,
+        "dtype": arguments.dtype,
         "arguments": sys.argv[1:],
         "limits": measure_limits(directory, arguments.threads, arguments.isa),
         "versions": {},
@@ -314,7 +323,11 @@ def main():
         "rows": [],
     }
     ours = Peer(report.OURS, "rebuilt-" + arguments.release, "tensorflow_ops.Op")
-    peers = [ours] + PEERS + RELEASES[arguments.release]
+    peers = [ours] + [
+        peer
+        for peer in PEERS + RELEASES[arguments.release]
+        if peer.name in TAKES.get(arguments.dtype, {peer.name})
+    ]
     workers = start_workers(peers, arguments, directory, results)
     report.print_header(results)
     if report.OURS in results["missing"]:
@@ -322,7 +335,7 @@ def main():
 
     left_out = LeftOut()
     for index, (layer, text, against_peers) in enumerate(layers):
-        problem = Problem(text)
+        problem = Problem(text, arguments.dtype)
         if not fits_memory(problem, len(peers)):
             results["missing"]["%s, batch %d" % (layer, problem.batch)] = "not enough memory"
             continue
@@ -331,7 +344,9 @@ def main():
             if not against_peers:
                 contestants = {report.OURS: contestants[report.OURS]}
             for pass_name in report.PASSES:
-                seconds, failures = time_pass(contestants, layer, text, pass_name, left_out)
+                seconds, failures = time_pass(
+                    contestants, layer, text, arguments.dtype, pass_name, left_out
+                )
                 results["rows"].append(
                     {
                         "layer": layer,

@@ -35,7 +35,7 @@ def ratio(workers, text, pass_name, turns):
     """Returns the median seconds of the official wheel, and the rebuilt one's share of them."""
     seconds = {}
     for name, worker in workers.items():
-        worker.ask(problem=text, **{"pass": pass_name})
+        worker.ask(problem=text, dtype="float32", **{"pass": pass_name})
         seconds[name] = []
     for _ in range(turns):
         for name, worker in workers.items():

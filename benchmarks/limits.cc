@@ -13,14 +13,21 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-// Measures what no convolution can exceed on this machine: float32 multiply-add
-// throughput and copy bandwidth, with argv[1] threads. Prints JSON:
+// Measures what no convolution can exceed on this machine: the throughput of
+// multiply-add, of float32 and of bfloat16 with sums of float32, and copy
+// bandwidth, with argv[1] threads. Prints JSON:
 //
-//   {"gflops": {"256": 101.5, "512": 180.2},       by vector width in bits
+//   {"gflops": {"256 bits": 101.5, "512 bits": 180.2, "bfloat16 tiles": 1990},
 //    "copy": [[bytes read and written, GB/s], ...]}
 //
-// Compile with -O2 -march=native -pthread: a width is there if the machine has
-// it. Each figure is the best of several short runs, as others may be running.
+// Compile with -O2 -march=native -pthread: what the machine has is there. Each
+// figure is the best of several short runs, as others may be running.
+
+#if defined(__AVX512BF16__) || defined(__AMX_BF16__)
+#include <immintrin.h>
+#endif
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -70,18 +77,75 @@ void MultiplyAdd(int64_t repeat) {
   for (Vector& sum : sums) asm volatile("" : : "x"(sum));
 }
 
-template <typename Vector>
-double GflopsPeak(int threads) {
-  constexpr int64_t kRepeat = 4000000;
+// GFLOP/s of a task that does `flops` in each thread.
+double GflopsPeak(int threads, double flops,
+                  const std::function<void(int)>& task) {
   double best = 0;
   for (int run = 0; run < kRuns; ++run) {
-    const double seconds =
-        Time(threads, [](int) { MultiplyAdd<Vector>(kRepeat); });
-    best = std::max(best, 2e-9 * kRepeat * kChains * threads *
-                              (sizeof(Vector) / sizeof(float)) / seconds);
+    best = std::max(best, 1e-9 * flops * threads / Time(threads, task));
   }
   return best;
 }
+
+template <typename Vector>
+double VectorPeak(int threads) {
+  constexpr int64_t kRepeat = 4000000;
+  return GflopsPeak(threads,
+                    2. * kRepeat * kChains * (sizeof(Vector) / sizeof(float)),
+                    [](int) { MultiplyAdd<Vector>(kRepeat); });
+}
+
+#ifdef __AVX512BF16__
+// Each lane adds two products.
+double Bfloat16VectorPeak(int threads) {
+  constexpr int64_t kRepeat = 2000000;
+  return GflopsPeak(threads, 2. * kRepeat * kChains * 32, [](int) {
+    __m512 sums[kChains] = {};
+    __m512bh factor = {};
+    for (__m512& sum : sums) asm volatile("" : "+x"(sum));
+    asm volatile("" : "+x"(factor));
+    for (int64_t i = 0; i < kRepeat; ++i) {
+#pragma GCC unroll 12
+      for (__m512& sum : sums) sum = _mm512_dpbf16_ps(sum, factor, factor);
+    }
+    for (__m512& sum : sums) asm volatile("" : : "x"(sum));
+  });
+}
+#endif
+
+#ifdef __AMX_BF16__
+// Linux gives a process the tiles' registers when it asks.
+bool HasTiles() {
+  constexpr int kRequestPermission = 0x1023, kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
+double Bfloat16TilePeak(int threads) {
+  constexpr int64_t kRepeat = 200000;
+  // Tiles of 16 rows of 64 bytes: 16 x 16 sums of 32 products each.
+  return GflopsPeak(threads, 2. * kRepeat * 4 * 16 * 16 * 32, [](int) {
+    struct {
+      unsigned char palette = 1, start_row = 0, reserved[14] = {};
+      unsigned short bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+      unsigned char rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+    } config;
+    _tile_loadconfig(&config);
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_zero(4);
+    _tile_zero(5);
+    for (int64_t i = 0; i < kRepeat; ++i) {
+      _tile_dpbf16ps(0, 4, 5);
+      _tile_dpbf16ps(1, 4, 5);
+      _tile_dpbf16ps(2, 4, 5);
+      _tile_dpbf16ps(3, 4, 5);
+    }
+    _tile_release();
+  });
+}
+#endif
 
 // Copies half of `bytes` to the other half, each thread its own share.
 double CopyBandwidth(int threads, size_t bytes) {
@@ -110,14 +174,22 @@ int main(int argc, char** argv) {
   const int threads = argc > 1 ? std::atoi(argv[1]) : 1;
   std::printf("{\"gflops\": {");
   typedef float Vector128 __attribute__((vector_size(16)));
-  std::printf("\"128\": %.1f", GflopsPeak<Vector128>(threads));
+  std::printf("\"128 bits\": %.1f", VectorPeak<Vector128>(threads));
 #ifdef __AVX__
   typedef float Vector256 __attribute__((vector_size(32)));
-  std::printf(", \"256\": %.1f", GflopsPeak<Vector256>(threads));
+  std::printf(", \"256 bits\": %.1f", VectorPeak<Vector256>(threads));
 #endif
 #ifdef __AVX512F__
   typedef float Vector512 __attribute__((vector_size(64)));
-  std::printf(", \"512\": %.1f", GflopsPeak<Vector512>(threads));
+  std::printf(", \"512 bits\": %.1f", VectorPeak<Vector512>(threads));
+#endif
+#ifdef __AVX512BF16__
+  std::printf(", \"bfloat16 vectors\": %.1f", Bfloat16VectorPeak(threads));
+#endif
+#ifdef __AMX_BF16__
+  if (HasTiles()) {
+    std::printf(", \"bfloat16 tiles\": %.1f", Bfloat16TilePeak(threads));
+  }
 #endif
   std::printf("}, \"copy\": [");
   for (size_t mib = 1; mib <= 512; mib *= 2) {

@@ -12,10 +12,17 @@ _KEYS = {"g", "mb", "ic", "oc"} | {kind + dim for kind in "iksdpq" for dim in "d
 
 
 class Problem:
-    """Shapes are channels last; filters [spatial..., input channels per group, outputs]."""
+    """Shapes are channels last; filters [spatial..., input channels per group, outputs].
 
-    def __init__(self, text):
+    `dtype` is the type of all tensors, of those in SIZES.
+    """
+
+    # Of types, bytes.
+    SIZES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+    def __init__(self, text, dtype="float32"):
         """Raises ValueError if `text` is no problem string."""
+        self.dtype = dtype
         values = {"_same": 0}
         for key, digits in re.findall(r"([a-z]+)([0-9]+)|_same", text):
             values[key or "_same"] = int(digits or 1)
@@ -88,12 +95,15 @@ class Problem:
 
     @property
     def bytes(self):
-        """Of input, filter and output, float32: each pass reads two and writes one."""
+        """Of input, filter and output: each pass reads two and writes one."""
         shapes = self.input_shape, self.filter_shape, self.output_shape
-        return 4 * sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
+        return self.SIZES[self.dtype] * sum(int(np.prod(shape, dtype=np.int64)) for shape in shapes)
 
     def tensors(self):
-        """Returns input, filter and the output's gradient: the same in every process."""
+        """Returns input, filter and the output's gradient: the same in every process.
+
+        They are float32, for each to round to `dtype`.
+        """
 
         def values(seed, shape):
             # A prime period, so that no two channels or rows are alike.

@@ -18,12 +18,13 @@ OURS = "ours"
 PASSES = {"forward": 1, "input_gradient": 1, "filter_gradient": 1, "gradients": 2}
 
 # Classes of layers by channels per group, with the geometric mean of the ratios
-# to the fastest peer that is wanted: forward, both gradients.
+# to the fastest peer that is wanted in float32, and in types of 16 bits: forward,
+# both gradients.
 CLASSES = [
-    ("1 (depthwise)", range(1, 2), 1.0, 1.0),
-    ("2 to 4", range(2, 5), 2.5, 2.5),
-    ("5 to 8", range(5, 9), 1.8, 1.6),
-    ("9 and more", range(9, 1 << 30), 1.1, 1.2),
+    ("1 (depthwise)", range(1, 2), (1.15, 2.5), (1.0, 4.0)),
+    ("2 to 4", range(2, 5), (2.5, 2.5), (2.0, 4.0)),
+    ("5 to 8", range(5, 9), (1.8, 1.6), (1.3, 1.5)),
+    ("9 and more", range(9, 1 << 30), (1.35, 1.4), (1.1, 1.2)),
 ]
 # Share of the limit that 3x3 layers want, geometric mean.
 SHARES = {"forward": 0.50, "gradients": 0.45}
@@ -40,12 +41,22 @@ XLA_RATIO = 50
 DIVISOR_32 = 1 / 8
 
 
-def peak_gflops(limits):
-    return max(limits["gflops"].values())
+def bars(results, wanted, wanted_of_16_bits):
+    """Returns what is wanted of a class, by pass."""
+    return dict(zip(SHARES, wanted if results["dtype"] == "float32" else wanted_of_16_bits))
 
 
-def arithmetic_seconds(row, limits):
-    return row["flops"] / peak_gflops(limits) * 1e-9
+def peak_gflops(limits, dtype):
+    """Of float16, sums are of float32, and so are the factors."""
+    return max(
+        gflops
+        for unit, gflops in limits["gflops"].items()
+        if dtype == "bfloat16" or "bfloat16" not in unit
+    )
+
+
+def arithmetic_seconds(results, row, limits):
+    return row["flops"] / peak_gflops(limits, results["dtype"]) * 1e-9
 
 
 def memory_seconds(row, limits):
@@ -57,7 +68,7 @@ def memory_seconds(row, limits):
 
 def limit_seconds(results, row):
     limits = results["limits"][str(row["threads"])]
-    return max(arithmetic_seconds(row, limits), memory_seconds(row, limits))
+    return max(arithmetic_seconds(results, row, limits), memory_seconds(row, limits))
 
 
 def share_of_limit(results, row):
@@ -83,9 +94,10 @@ def geometric_mean(values):
 def print_header(results):
     machine = results["machine"]
     print(
-        "TensorFlow %s on %s, %d cores, %s, %s"
+        "TensorFlow %s, %s, on %s, %d cores, %s, %s"
         % (
             results["release"],
+            results["dtype"],
             machine["processor"],
             machine["cores"],
             describe_isa(results),
@@ -97,10 +109,11 @@ def print_header(results):
         print("Others are using this machine (load %.1f): times will be noisy." % machine["load"])
     for threads, limits in results["limits"].items():
         print(
-            "%s thread(s): %s, of which the highest is the limit; copy %s GB/s"
+            "%s thread(s): %s, of which the limit is %.0f; copy %s GB/s"
             % (
                 threads,
-                ", ".join("%s-bit peak %.0f GFLOP/s" % item for item in limits["gflops"].items()),
+                ", ".join("%s: peak %.0f GFLOP/s" % item for item in limits["gflops"].items()),
+                peak_gflops(limits, results["dtype"]),
                 ", ".join("%.0f (%d MiB)" % (b, size >> 20) for size, b in limits["copy"][::3]),
             )
         )
@@ -184,10 +197,10 @@ def print_summary(results):
 
 def print_classes(results, rows, all_threads):
     table = []
-    for title, members, *bars in CLASSES:
+    for title, members, *wanted in CLASSES:
         line = [title]
-        for pass_name, bar in zip(SHARES, bars):
-            line.append("%.1f" % bar)
+        for pass_name, bar in bars(results, *wanted).items():
+            line.append("%.2f" % bar)
             for threads in all_threads:
                 ratios = [
                     ratio(row)
@@ -243,7 +256,7 @@ def print_gains(results, rows):
         single = by_key.get((problem, pass_name, 1))
         if threads != 2 or single is None:
             continue
-        if arithmetic_seconds(row, two) < memory_seconds(row, two):
+        if arithmetic_seconds(results, row, two) < memory_seconds(row, two):
             kind = "memory"
             wanted = MEMORY_GAIN * memory_seconds(row, one) / memory_seconds(row, two)
         elif row["flops"] >= ARITHMETIC_FLOPS:
@@ -382,9 +395,10 @@ def draw(results, directory):
     legend = 0.5 / height
     figure.get_layout_engine().set(rect=(0, legend, 1, 1 - legend))
     figure.suptitle(
-        "Grouped convolution in TensorFlow %s, float32, batch %d, %d thread(s)\n%s, %s"
+        "Grouped convolution in TensorFlow %s, %s, batch %d, %d thread(s)\n%s, %s"
         % (
             results["release"],
+            results["dtype"],
             batch,
             threads,
             results["machine"]["processor"],
@@ -424,11 +438,11 @@ def draw_panel(panel, results, rows, places):
         color = "#00692b" if ratio(row) >= 1 else "#b30000"
         panel.text(speed, line, "%.0f" % gflops, ha="right", va="center")
         panel.text(against, line, "%.2f×" % ratio(row), ha="right", va="center", color=color)
-    for title, members, *bars in CLASSES:
+    for title, members, *wanted in CLASSES:
         ratios = [ratio(row) for row in rows if row["channels_per_group"] in members]
         if ratios:
-            wanted = dict(zip(SHARES, bars))[pass_name]
-            text = "geometric mean %.2f×, wanted %.1f×" % (geometric_mean(ratios), wanted)
+            bar = bars(results, *wanted)[pass_name]
+            text = "geometric mean %.2f×, wanted %.2f×" % (geometric_mean(ratios), bar)
             panel.text(against, places[title], text, ha="right", va="center", weight="bold")
     panel.axvline(SHARES.get(pass_name, 0), color="black", lw=0.8, ls=":")
     panel.text(speed, -0.8, "GFLOP/s", ha="right", va="bottom")

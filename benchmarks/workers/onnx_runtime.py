@@ -26,11 +26,13 @@ class OnnxRuntime:
             pads=[pads[side] for side in (0, 1) for pads in problem.paddings],
         )
         output_shape = [problem.batch, problem.output_channels] + problem.output
-        x = np.ascontiguousarray(np.moveaxis(inputs, -1, 1))
-        w = np.ascontiguousarray(np.moveaxis(filters, (rank + 1, rank), (0, 1)))
+        dtype = np.dtype(problem.dtype)
+        x = np.ascontiguousarray(np.moveaxis(inputs, -1, 1), dtype)
+        w = np.ascontiguousarray(np.moveaxis(filters, (rank + 1, rank), (0, 1)), dtype)
 
         def describe(name, shape):
-            return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+            element = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+            return onnx.helper.make_tensor_value_info(name, element, shape)
 
         graph = onnx.helper.make_graph(
             [node],
@@ -47,7 +49,7 @@ class OnnxRuntime:
         )
         binding = session.io_binding()
         binding.bind_ortvalue_input("x", onnxruntime.OrtValue.ortvalue_from_numpy(x))
-        output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(output_shape, np.float32)
+        output = onnxruntime.OrtValue.ortvalue_from_shape_and_type(output_shape, dtype)
         binding.bind_ortvalue_output("y", output)
 
         def forward():
@@ -57,4 +59,4 @@ class OnnxRuntime:
         return {"forward": forward}
 
     def arrays(self, result):
-        return [np.moveaxis(result.numpy(), 1, -1)]
+        return [np.moveaxis(result.numpy(), 1, -1).astype(np.float32)]

@@ -15,9 +15,13 @@ class Nchw:
     def load(self, problem, inputs, filters, gradient):
         rank = len(problem.input)
         to_first = [0, rank + 1] + list(range(1, rank + 1))
-        x = self._lay_out(torch.from_numpy(inputs).permute(to_first))
-        dy = self._lay_out(torch.from_numpy(gradient).permute(to_first))
-        w = self._lay_out(torch.from_numpy(filters).permute([rank + 1, rank] + list(range(rank))))
+        inputs, filters, gradient = (
+            torch.from_numpy(tensor).to(getattr(torch, problem.dtype))
+            for tensor in (inputs, filters, gradient)
+        )
+        x = self._lay_out(inputs.permute(to_first))
+        dy = self._lay_out(gradient.permute(to_first))
+        w = self._lay_out(filters.permute([rank + 1, rank] + list(range(rank))))
         if any(before != after for before, after in problem.paddings):
             raise NotImplementedError("paddings before and after differ")
         options = (
@@ -46,9 +50,9 @@ class Nchw:
         data, filters = result
         arrays = []
         if data is not None:
-            arrays.append(data.movedim(1, -1).numpy())
+            arrays.append(data.movedim(1, -1).float().numpy())
         if filters is not None:
-            arrays.append(filters.movedim((1, 0), (-2, -1)).numpy())
+            arrays.append(filters.movedim((1, 0), (-2, -1)).float().numpy())
         return arrays
 
     def _lay_out(self, tensor):

@@ -16,7 +16,7 @@ class Op:
     def load(self, problem, *tensors):
         self._problem = problem
         self._made = {}
-        inputs, filters, gradient = map(tf.constant, tensors)
+        inputs, filters, gradient = (tf.cast(tensor, problem.dtype) for tensor in tensors)
         forward, input_gradient, filter_gradient = self._passes()
         # A function's inputs are tensors, or it could compute its results once.
         gradients = self._compile(lambda x, w, dy: (input_gradient(w, dy), filter_gradient(x, dy)))
@@ -31,7 +31,8 @@ class Op:
         }
 
     def arrays(self, result):
-        return [part.numpy() for part in (result if isinstance(result, tuple) else (result,))]
+        parts = result if isinstance(result, tuple) else (result,)
+        return [tf.cast(part, tf.float32).numpy() for part in parts]
 
     def _compile(self, function):
         """How a pass is run: eagerly, or as a graph."""

@@ -8,7 +8,8 @@ if it has that attribute) and waits for it. That function is kept for further re
 called once before each is timed.
 
 A network's step has `parameters`, their number, and returns its loss: its first answer has
-both, as "network".
+both, as "network". Where it has a function `profile`, {"case": "resnext50", "profile": true}
+is answered with {"milliseconds": {...}}: what each kind of its ops took, in a step.
 """
 
 import importlib
@@ -47,7 +48,10 @@ def main():
                         "parameters": int(steps[case].parameters),
                         "loss": float(steps[case]()),
                     }
-            answer = {"seconds": timed(steps[case], request["repeat"]), "network": network}
+            if request.get("profile"):
+                answer = {"milliseconds": steps[case].profile()}
+            else:
+                answer = {"seconds": timed(steps[case], request["repeat"]), "network": network}
         except Exception as error:
             answer = {"error": "%s: %s" % (type(error).__name__, str(error)[:500])}
         print(json.dumps(answer), file=answers, flush=True)

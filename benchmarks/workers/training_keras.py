@@ -1,11 +1,15 @@
 """Training through Keras, on TensorFlow: see training.py."""
 
+import collections
 import pathlib
+import re
 import sys
+import tempfile
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[1]))
 from networks import NETWORKS, weights  # noqa: E402
@@ -148,6 +152,48 @@ def network_step(model):
     return lambda: step(x, labels).numpy()
 
 
+# Kinds of ops, by what their types have in them; the first that fits counts.
+KINDS = {
+    "batch norm.": "BatchNorm",
+    "dense": "Conv[123][Dd]|MatMul",
+    "casts": "^Cast$",
+}
+
+
+def profile(step, model):
+    """Returns the milliseconds of a step's ops, by kind.
+
+    Ops that run at the same time count each, so the sum is more than a step takes.
+    """
+    count = 3
+    step()
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        for _ in range(count):
+            step()
+        tf.profiler.experimental.stop()
+        (path,) = pathlib.Path(folder).rglob("*.xplane.pb")
+        space = XSpace.FromString(path.read_bytes())
+    grouped = {
+        layer.name
+        for layer in model.layers
+        if isinstance(layer, layers.DepthwiseConv2D) or getattr(layer, "groups", 1) > 1
+    }
+    milliseconds = collections.Counter()
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events):
+            # A node's path in the graph, which names the layer, and its op's type.
+            path, _, op = plane.event_metadata[event.metadata_id].name.rpartition(":")
+            if not (re.match(r"[\w./-]+$", path) and re.match(r"\w+$", op)):
+                continue
+            kind = next((kind for kind, known in KINDS.items() if re.search(known, op)), "others")
+            names = {re.sub(r"_\d+$", "", part) for part in path.split("/")}
+            if kind == "dense" and grouped & (names | set(path.split("/"))):
+                kind = "grouped"
+            milliseconds[kind] += event.duration_ps * 1e-9 / count
+    return milliseconds
+
+
 def network_case(name, dtype):
     def make():
         keras.mixed_precision.set_global_policy(dtype)
@@ -157,6 +203,7 @@ def network_case(name, dtype):
             keras.mixed_precision.set_global_policy("float32")
         step = network_step(model)
         step.parameters = sum(np.prod(v.shape) for v in model.trainable_variables)
+        step.profile = lambda: profile(step, model)
         return step
 
     return make

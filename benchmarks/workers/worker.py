@@ -3,7 +3,8 @@
 Says {"version": "..."} when it is ready. Then speaks JSON lines, a request on
 standard input, its answer on standard output:
 
-    {"problem": "g32mb8ic128...", "pass": "forward"}   -> {"seconds": 0.1, "sample": [...]}
+    {"problem": "g32mb8ic128...", "dtype": "float32", "pass": "forward"}
+                                                      -> {"seconds": 0.1, "sample": [...]}
     {"turn": 0.03, "warm_up": 0.01}
                         calls what was loaded last for so many seconds, or 1000
                         times, after so many untimed seconds
@@ -12,10 +13,11 @@ standard input, its answer on standard output:
 
 What fails is answered with {"error": "..."}. The class has a `version`, and is
 made with the number of threads. Its load(problem, input, filter,
-output_gradient) returns a callable for each pass that it has: "forward",
+output_gradient), with tensors of float32 to be rounded to the problem's type,
+returns a callable for each pass that it has: "forward",
 "input_gradient", "filter_gradient", "gradients" (both). A call does that pass
 once and returns its result; the class's arrays(result) turns that into NumPy
-arrays in TensorFlow's layout (of any shape, as only the order of their values
+arrays of float32 in TensorFlow's layout (of any shape, as only the order of their values
 counts). Tensors are brought into the layout that the framework wants while
 loading: this is not timed.
 """
@@ -54,16 +56,16 @@ class Worker:
     def answer(self, request):
         """Returns the answer to a request."""
         if "problem" in request:
-            return self._load(request["problem"], request["pass"])
+            return self._load(request["problem"], request["dtype"], request["pass"])
         if "turn" in request:
             return {"seconds": self._take_turn(request["turn"], request["warm_up"])}
         self._forget()
         return {}
 
-    def _load(self, text, name):
+    def _load(self, text, dtype, name):
         if self._text != text:
             self._forget()
-            problem = Problem(text)
+            problem = Problem(text, dtype)
             self._passes = self._peer.load(problem, *problem.tensors())
             self._text = text
         if name not in self._passes:
