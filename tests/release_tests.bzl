@@ -194,7 +194,6 @@ def tool_tests(name, release, stock):
                 "//:WORKSPACE": "WORKSPACE",
                 official + "official.txt": "OFFICIAL_NAME",
                 release + "wheel.name.txt": "REBUILT_NAME",
-                release + "wheel.whl": "REBUILT_WHEEL",
             },
             # As build_test.
             tags = ["local"],

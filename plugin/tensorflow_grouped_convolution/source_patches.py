@@ -173,7 +173,11 @@ def _change_module(module, source, patched, changes):
             continue
         if isinstance(old, ast.FunctionDef):
             _change_function(module, name, node, changes)
-        elif old is None and isinstance(node, (ast.FunctionDef, ast.Import, ast.ImportFrom)):
+        elif old is None and (
+            isinstance(node, (ast.Import, ast.ImportFrom))
+            or isinstance(node, ast.FunctionDef)
+            and "." not in name
+        ):
             names = [node.name] if isinstance(node, ast.FunctionDef) else []
             names += [alias.asname or alias.name for alias in getattr(node, "names", [])]
             code = compile(ast.Module([node], []), _source_name(module), "exec")
