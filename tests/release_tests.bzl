@@ -193,7 +193,6 @@ def tool_tests(name, release, stock):
             file_env = {
                 "//:WORKSPACE": "WORKSPACE",
                 official + "official.txt": "OFFICIAL_NAME",
-                release + "wheel.name.txt": "REBUILT_NAME",
             },
             # As build_test.
             tags = ["local"],
