@@ -26,7 +26,7 @@ CLASSES = [
     ("5 to 8", range(5, 9), (1.8, 1.6), (1.3, 1.5)),
     ("9 and more", range(9, 1 << 30), (1.35, 1.4), (1.1, 1.2)),
 ]
-# Share of the limit that 3x3 layers want, geometric mean.
+# Share of the limit that 3x3 layers want in float32, geometric mean.
 SHARES = {"forward": 0.50, "gradients": 0.45}
 
 # Gain of 2 threads where arithmetic is the limit and a layer has this much of it.
@@ -43,7 +43,12 @@ DIVISOR_32 = 1 / 8
 
 def bars(results, wanted, wanted_of_16_bits):
     """Returns what is wanted of a class, by pass."""
-    return dict(zip(SHARES, wanted if results["dtype"] == "float32" else wanted_of_16_bits))
+    return dict(zip(SHARES, wanted if dtype_of(results) == "float32" else wanted_of_16_bits))
+
+
+def dtype_of(results):
+    """Returns the type of the tensors, which earlier results do not name."""
+    return results.get("dtype", "float32")
 
 
 def peak_gflops(limits, dtype):
@@ -56,7 +61,7 @@ def peak_gflops(limits, dtype):
 
 
 def arithmetic_seconds(results, row, limits):
-    return row["flops"] / peak_gflops(limits, results["dtype"]) * 1e-9
+    return row["flops"] / peak_gflops(limits, dtype_of(results)) * 1e-9
 
 
 def memory_seconds(row, limits):
@@ -97,7 +102,7 @@ def print_header(results):
         "TensorFlow %s, %s, on %s, %d cores, %s, %s"
         % (
             results["release"],
-            results["dtype"],
+            dtype_of(results),
             machine["processor"],
             machine["cores"],
             describe_isa(results),
@@ -113,7 +118,7 @@ def print_header(results):
             % (
                 threads,
                 ", ".join("%s: peak %.0f GFLOP/s" % item for item in limits["gflops"].items()),
-                peak_gflops(limits, results["dtype"]),
+                peak_gflops(limits, dtype_of(results)),
                 ", ".join("%.0f (%d MiB)" % (b, size >> 20) for size, b in limits["copy"][::3]),
             )
         )
@@ -398,7 +403,7 @@ def draw(results, directory):
         "Grouped convolution in TensorFlow %s, %s, batch %d, %d thread(s)\n%s, %s"
         % (
             results["release"],
-            results["dtype"],
+            dtype_of(results),
             batch,
             threads,
             results["machine"]["processor"],

@@ -141,7 +141,7 @@ def _stock_release_impl(repository_ctx):
         "framework",
     )
 
-    # Which leaves the bytecode beside the modules: half of the time of an import.
+    # Which leaves the bytecode beside the modules, half of the time of an import.
     flags = run(
         repository_ctx,
         [
@@ -152,6 +152,8 @@ def _stock_release_impl(repository_ctx):
         ],
         "Asking %s for its compile flags" % attr.distribution,
         environment = {
+            # Whatever the user has.
+            "PYTHONDONTWRITEBYTECODE": "",
             "PYTHONPATH": str(repository_ctx.path("official")),
             "PYTHONWARNINGS": "ignore",
         },

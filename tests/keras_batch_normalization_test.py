@@ -119,7 +119,7 @@ class BatchNormalizationTest(parameterized.TestCase):
 
     @parameterized.parameters(16, 24)
     def test_mixed_precision_in_the_type_that_is_faster(self, channels):
-        x = tf.zeros((2, 4, 4, channels))
+        x = tf.zeros((2, 4, 4, channels), tf.bfloat16)
         with patched():
             layer = make(x.shape, dtype="mixed_bfloat16")
             step = tf.function(lambda x: layer(x, training=True)).get_concrete_function(x)

@@ -403,20 +403,22 @@ class BatchNormalizationTest(parameterized.TestCase):
 
     def train(self, fused, way="eager", shape=(4, 32, 32, 16), mean=1, **options):
         """Returns outputs, gradients and weights after a step, and whether it used the op."""
+        input_dtype = options.pop("input_dtype", tf.float32)
         trainable = options.pop("trainable", True)
         call = options.pop("call", {"training": True})
         layer = layers.BatchNormalization(**options)
         layer.build(shape)
         layer.set_weights([abs(random(w.shape, i)) for i, w in enumerate(layer.get_weights())])
         layer.trainable = trainable
-        x = tf.constant(3 * random(shape, 8) + mean)
+        x = tf.cast(3 * random(shape, 8) + mean, input_dtype)
 
         def step(x):
+            watched = [x] if x.dtype.is_floating else []
             with tf.GradientTape() as tape:
-                tape.watch(x)
+                tape.watch(watched)
                 y = layer(x, **call)
                 loss = tf.reduce_sum(tf.cast(y, tf.float32) * random(shape, 9))
-            return [y] + tape.gradient(loss, [x] + layer.trainable_variables)
+            return [y] + tape.gradient(loss, watched + layer.trainable_variables)
 
         with mock.patch.dict(os.environ, {"KERAS_FUSED_BATCH_NORMALIZATION": str(int(fused))}):
             graph = tf.function(step).get_concrete_function(x).graph
@@ -453,11 +455,16 @@ class BatchNormalizationTest(parameterized.TestCase):
     def test_mixed_precision(self, policy, channels):
         self.compare(policy[1], dtype=policy[0], shape=(4, 32, 32, channels))
 
+    @parameterized.parameters("mixed_bfloat16", "mixed_float16")
+    def test_integers_that_do_not_fit_16_bits(self, policy):
+        self.compare(2e-2, dtype=policy, input_dtype=tf.int32, mean=100000)
+
     @parameterized.parameters(
         dict(axis=1, shape=(2, 16, 32, 32)),
         dict(call={"training": False}),
         dict(call={"training": True, "mask": np.ones((4, 32, 32), bool)}),
         dict(dtype="float64"),
+        dict(input_dtype=tf.float64, autocast=False),
         dict(renorm=True, renorm_clipping={}),
         dict(trainable=False),
     )

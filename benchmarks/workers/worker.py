@@ -51,7 +51,7 @@ class Worker:
         self._forget()
 
     def _forget(self):
-        self._text = self._passes = self._run = None
+        self._loaded = self._passes = self._run = None
 
     def answer(self, request):
         """Returns the answer to a request."""
@@ -63,11 +63,11 @@ class Worker:
         return {}
 
     def _load(self, text, dtype, name):
-        if self._text != text:
+        if self._loaded != (text, dtype):
             self._forget()
             problem = Problem(text, dtype)
             self._passes = self._peer.load(problem, *problem.tensors())
-            self._text = text
+            self._loaded = text, dtype
         if name not in self._passes:
             return {"error": "has no %s" % name.replace("_", " ")}
         self._run = self._passes[name]

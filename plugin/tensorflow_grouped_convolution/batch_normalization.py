@@ -102,8 +102,10 @@ def _normalize(tf, layer, inputs):
     """Does what a layer's call() does in training, with the op."""
     channels = inputs.shape[layer.axis]
     # The op's statistics are float32 whatever the type of what is normalized.
-    wide = not inputs.dtype.is_floating or kernels.one_dnn() and channels % ONE_DNN_CHANNELS
-    x = tf.cast(inputs, tf.float32 if wide else layer.compute_dtype)
+    narrow = inputs.dtype == layer.compute_dtype
+    if kernels.one_dnn() and channels % ONE_DNN_CHANNELS:
+        narrow = False
+    x = tf.cast(inputs, layer.compute_dtype if narrow else tf.float32)
     x, data_format = _as_images(tf, x, layer.axis)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,
