@@ -46,7 +46,7 @@ PEERS = [
     Peer("TFLite XNNPACK", "tensorflow-2.21.0", "tflite.TfLite"),
     Peer("2.21 op", "tensorflow-2.21.0", "tensorflow_ops.Op"),
 ]
-# Those that take other types than float32 without being a hundred times as slow.
+# Those that are asked in other types than float32.
 TAKES = {
     "bfloat16": {"torch channels last", "torch NCHW", "2.21 op", "2.21 depthwise"},
     "float16": {"torch channels last", "torch NCHW", "2.21 op", "2.21 depthwise", "ONNX Runtime"},

@@ -20,6 +20,7 @@ import sys
 import numpy as np
 from networks import NETWORKS
 from process import Failure, Peer, Worker
+from report import geometric_mean, verdict
 
 SETTINGS = {"": {}, ", oneDNN on": {"TF_ENABLE_ONEDNN_OPTS": "1"}}
 SETTINGS[", oneDNN off"] = {"TF_ENABLE_ONEDNN_OPTS": "0"}
@@ -122,10 +123,9 @@ def median_of(results, name, case):
     return statistics.median(seconds) if seconds else float("nan")
 
 
-def verdict(what, value, wanted):
+def report_value(what, value, wanted):
     """Prints a value and whether it is what is wanted."""
-    met = "met" if value >= wanted else "MISSED"
-    print("%-55s %8.2f, wanted %4.2f: %s" % (what, value, wanted, met))
+    print("%-55s wanted %4.2f: %s" % (what, wanted, verdict(value, wanted)))
 
 
 def ours_of(results, case):
@@ -163,16 +163,16 @@ def report_wanted(results):
         network: median_of(results, "PyTorch", network) / ours_of(results, network)
         for network in NETWORKS
     }
-    mean = statistics.geometric_mean(ratios[network] for network in BATCH_NORMALIZED)
-    verdict("PyTorch / ours, with batch normalization, mean", mean, MEAN_TO_PYTORCH)
+    mean = geometric_mean([ratios[network] for network in BATCH_NORMALIZED])
+    report_value("PyTorch / ours, with batch normalization, mean", mean, MEAN_TO_PYTORCH)
     worst = min(ratios, key=ratios.get)
-    verdict("PyTorch / ours, the least: " + worst, ratios[worst], LEAST_TO_PYTORCH)
+    report_value("PyTorch / ours, the least: " + worst, ratios[worst], LEAST_TO_PYTORCH)
     for network, wanted in TO_OFFICIAL.items():
         ratio = median_of(results, "official", network) / ours_of(results, network)
-        verdict("official / ours: " + network, ratio, wanted)
+        report_value("official / ours: " + network, ratio, wanted)
     for network in NETWORKS:
         ratio = ours_of(results, network) / ours_of(results, network + TYPES[1])
-        verdict("float32 / bfloat16: " + network, ratio, 1)
+        report_value("float32 / bfloat16: " + network, ratio, 1)
 
 
 def report_kinds(results):

@@ -41,7 +41,7 @@ def release_of(archive):
     wheel = email.message_from_string(dist_info(archive, "WHEEL"))
     version = re.match(r"(.+)\+", metadata["Version"] or "")
     python = re.match(r"cp(\d)(\d+)-", wheel["Tag"] or "")
-    machine = re.search(r"_(x86_64|aarch64)$", wheel["Tag"] or "")
+    machine = re.search(r"_(x86_64|[a-z0-9]+)$", wheel["Tag"] or "")
     if version and metadata["Name"] == "keras":
         return [], {"KERAS": version.group(1)}
     if wheel["Generator"] == "pack_plugin" and machine:

@@ -3,7 +3,7 @@
 #
 # A training step of FusedBatchNormV3 on bfloat16 takes less time than one that casts to float32 and back
 # if the number of channels is a multiple of 16. Of as many values in 24 channels, as networks have, it
-# takes some four times as long as with the casts.
+# takes two to four times as long as with the casts.
 # Exits with 0 if that is so, with 1 if it has changed; with 0 and a word where the processor has no AVX-512,
 # on which it was not seen.
 set -euo pipefail

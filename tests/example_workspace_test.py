@@ -30,7 +30,7 @@ class ExampleWorkspaceTest(absltest.TestCase):
         # What is not to be fetched once more.
         official = pathlib.Path(os.environ["OFFICIAL_NAME"]).resolve().parent
         override = "--override_repository=%s=%s" % (official.name, official)
-        # Without optimization, it takes a third of the time.
+        # Without optimization, the kernels compile in a third of the time.
         status, output = bazel("test", override, "--copt=-O0", "//...")
         self.assertEqual(status, 0, output)
         self.assertRegex(output, r"//:grouped_layer_test +PASSED")

@@ -147,6 +147,11 @@ class BatchNormalizationTest(parameterized.TestCase):
     def test_integers(self):
         self.compare(np.arange(360).reshape(IMAGES) % 7)
 
+    @parameterized.parameters("mixed_bfloat16", "mixed_float16")
+    def test_integers_that_do_not_fit_16_bits(self, policy):
+        x = (60000 * random((3, 5, 4, 16))).astype(np.int32)
+        self.compare(x, 2e-2, dtype=policy)
+
     def test_frozen(self):
         self.compare(random(IMAGES), trainable=False, fused=False)
 

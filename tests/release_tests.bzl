@@ -193,6 +193,8 @@ def tool_tests(name, release, stock):
             file_env = {
                 "//:WORKSPACE": "WORKSPACE",
                 official + "official.txt": "OFFICIAL_NAME",
+                release + "wheel.name.txt": "REBUILT_NAME",
+                release + "wheel.whl": "REBUILT_WHEEL",
             },
             # As build_test.
             tags = ["local"],

@@ -102,9 +102,9 @@ def _normalize(tf, layer, inputs):
     """Does what a layer's call() does in training, with the op."""
     channels = inputs.shape[layer.axis]
     # The op's statistics are float32 whatever the type of what is normalized.
-    narrow = inputs.dtype == layer.compute_dtype
-    if kernels.one_dnn() and channels % ONE_DNN_CHANNELS:
-        narrow = False
+    # What is of another type than the layer computes in may not fit that.
+    slow = kernels.one_dnn() and channels % ONE_DNN_CHANNELS
+    narrow = inputs.dtype == layer.compute_dtype and not slow
     x = tf.cast(inputs, layer.compute_dtype if narrow else tf.float32)
     x, data_format = _as_images(tf, x, layer.axis)
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
