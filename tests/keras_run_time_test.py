@@ -487,6 +487,7 @@ class SourcesTest(KerasTestCase):
             # Binds the one name before it misses the other.
             ("from os import path, not_there", ImportError),
             ("constant = 1", NotImplementedError),
+            ("class New:\n+    def method(self):\n+        pass", NotImplementedError),
         ):
             with self.subTest(line):
                 self.replace_patch(text.replace(added, "\n+" + line + added))
