@@ -16,10 +16,12 @@ limitations under the License.
 // Forward and InputGradient: w is the filter.
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <type_traits>
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+#include "tensorflow/core/kernels/grouped_conv/merged_groups.h"
 #include "tensorflow/core/kernels/grouped_conv/pass.h"
 #include "tensorflow/core/kernels/grouped_conv/winograd.h"
 
@@ -39,6 +41,7 @@ constexpr int64_t kLatency = 8;
 constexpr int64_t kCacheBytes = 10;
 // With more rows at once, what they need does not stay in that cache.
 constexpr int64_t kMostBandRows = 4;
+constexpr int64_t kMostPairBandRows = 8;
 // Rows of x of units whose sums are in scratch together.
 constexpr int64_t kScratchUnitBytes = 1 << 17;
 // Of pairs, in cycles: a product of tiles, and loading a tile from the first
@@ -66,7 +69,9 @@ struct Correlation : Pass<T, kPairs> {
                         /*in_place_vectors=*/1.5, /*in_place_positions=*/4) {}
 
   void Divide(int num_threads);
-  Result Run(const Tensors<T, kPairs>& tensors, TaskRunner* runner);
+  // Of pairs, clears `finite` if a sum is not.
+  Result Run(const Tensors<T, kPairs>& tensors, TaskRunner* runner,
+             std::atomic<bool>* finite);
 
   int64_t phases;  // At once.
   int64_t rows_per_task;
@@ -168,10 +173,10 @@ void Correlation<T, kPairs>::Divide(int num_threads) {
     this->units_per_set = CeilDiv(this->units, this->sets());
   }
   band_rows = 1;
-  if (!waiting && this->parts == 1 && this->x_channels == 1 &&
+  if (!waiting && this->parts == 1 && (kPairs || this->x_channels == 1) &&
       !this->in_place) {
-    // Little is computed with what is loaded.
-    while (band_rows < kMostBandRows &&
+    // Little is computed with what is loaded, or fast.
+    while (band_rows < (kPairs ? kMostPairBandRows : kMostBandRows) &&
            BandSlots(band_rows + 1) * this->units_per_set * row_bytes <=
                kSharedRowBytes &&
            BandSlots(band_rows + 1) <= kListSize &&
@@ -262,7 +267,8 @@ class CorrelationTask {
     if (kPairs) pass_.pair_kernels->release();
   }
 
-  void Run() {
+  // Returns whether all sums were finite, of pairs.
+  bool Run() {
     const RowPlan& plan = pass_.plan;
     for (int64_t p = 0; p < plan.num_phases; p += pass_.phases) {
       first_phase_ = p;
@@ -286,6 +292,7 @@ class CorrelationTask {
         }
       }
     }
+    return finite_;
   }
 
  private:
@@ -301,10 +308,18 @@ class CorrelationTask {
   }
   static void MultiplyPairs(const Tile<double>&, int64_t, int64_t) {}
   static void MultiplyPairs(const Tile<uint32_t>&, int64_t, int64_t) {}
+  bool UnpackPairs(const Mapping& mapping, const float* sums,
+                   const ScratchEpilogue<float>& epilogue, BFloat16* out) {
+    return pass_.pair_kernels->unpack(mapping, sums, epilogue, out);
+  }
+  static bool UnpackPairs(const Mapping&, const void*,
+                          const ScratchEpilogue<S>&, void*) {
+    return true;
+  }
   // Copies the sums of `count` positions to the tensor: those of `units` units,
   // of which `unit` is the first, and the i-th.
   void StoreSums(int64_t i, const Unit& unit, int64_t units, int64_t count,
-                 const Steps& steps, const S* sums, T* out) const;
+                 const Steps& steps, const S* sums, T* out);
 
   const Correlation<T, kPairs>& pass_;
   const Form& form_;
@@ -331,6 +346,7 @@ class CorrelationTask {
       direct_units_;  // The first ones, whose sums go to the tensor at once.
 
   int64_t tiles_ = 0;  // How the processor's are set up.
+  bool finite_ = true;
   int64_t first_phase_;
   int64_t end_phase_;
   int64_t begin_;  // The first position.
@@ -402,12 +418,9 @@ void CorrelationTask<T, kPairs>::PackPairs(const Mapping& mapping,
                                            const BFloat16* filter, float* w) {
   const PairKernels& kernels = *pass_.pair_kernels;
   for (int64_t g = 0; g < mapping.groups; ++g) {
-    const BFloat16* first = filter + g * mapping.group_step;
-    for (int64_t n = 0; n < mapping.pixels; ++n) {
-      kernels.pair(mapping.channels, first, first + mapping.pixel_step,
-                   w + g * mapping.scratch_block + n * mapping.scratch_pixel);
-      first += 2 * mapping.pixel_step;
-    }
+    kernels.pair_pixels(2 * mapping.pixels, mapping.channels,
+                        filter + g * mapping.group_step, mapping.pixel_step,
+                        w + g * mapping.scratch_block, mapping.scratch_pixel);
   }
 }
 
@@ -536,19 +549,25 @@ template <typename T, bool kPairs>
 void CorrelationTask<T, kPairs>::StoreSums(int64_t i, const Unit& unit,
                                            int64_t units, int64_t count,
                                            const Steps& steps, const S* sums,
-                                           T* out) const {
+                                           T* out) {
   ScratchEpilogue<S> epilogue = epilogue_;
   const int64_t size = pass_.part_size();
   if (epilogue.scale != nullptr) epilogue.scale += i * size;
   if (epilogue.bias != nullptr) epilogue.bias += i * size;
-  pass_.kernels.unpack(form_.Map(steps, unit.block, units, count, unit.channels,
-                                 size, pass_.width * size, size),
-                       sums, epilogue, out);
+  const Mapping mapping =
+      form_.Map(steps, unit.block, units, count, unit.channels, size,
+                pass_.width * size, size);
+  if (kPairs && IsShort(epilogue.activation)) {
+    if (!UnpackPairs(mapping, sums, epilogue, out)) finite_ = false;
+  } else {
+    pass_.kernels.unpack(mapping, sums, epilogue, out);
+  }
 }
 
 template <typename T, bool kPairs>
 Result Correlation<T, kPairs>::Run(const Tensors<T, kPairs>& tensors,
-                                   TaskRunner* runner) {
+                                   TaskRunner* runner,
+                                   std::atomic<bool>* finite) {
   if (!this->DivideFilter()) return Result::kOutOfMemory;
   Divide(runner->num_threads());
   // Tasks of the same set follow each other, as those of a thread find the
@@ -556,34 +575,53 @@ Result Correlation<T, kPairs>::Run(const Tensors<T, kPairs>& tensors,
   const int64_t set_tasks = CeilDiv(this->rows, rows_per_task);
   const int64_t tasks = this->sets() * set_tasks;
   const int64_t content = Scratch::NewContents(this->sets());
-  return RunTasks(tasks, this->TaskCycles(tasks), runner,
-                  [&](int64_t i, Scratch* scratch) {
-                    const int64_t set = i / set_tasks;
-                    CorrelationTask<T, kPairs>(*this, tensors, set,
-                                               i % set_tasks * rows_per_task,
-                                               content + set, scratch)
-                        .Run();
-                  });
+  return RunTasks(
+      tasks, this->TaskCycles(tasks), runner, [&](int64_t i, Scratch* scratch) {
+        const int64_t set = i / set_tasks;
+        CorrelationTask<T, kPairs> now(*this, tensors, set,
+                                       i % set_tasks * rows_per_task,
+                                       content + set, scratch);
+        if (!now.Run()) *finite = false;
+      });
 }
 
-// With fewer, tiles are no faster.
-constexpr int64_t kFewestPairs = 5;
-
+// Whether tiles computed the sums, or there was no memory.
 template <typename T>
-constexpr bool InPairs(const AllKernels&, const ConvGeometry&, bool, const T*,
-                       const T*) {
+constexpr bool DoneInPairs(const AllKernels&, const ConvGeometry&, bool,
+                           const T*, const T*, const Epilogue<T>&, T*,
+                           TaskRunner*, Result*) {
   return false;
 }
-bool InPairs(const AllKernels& kernels, const ConvGeometry& g, bool backward,
-             const BFloat16* x, const BFloat16* filter) {
+bool DoneInPairs(const AllKernels& kernels, const ConvGeometry& geometry,
+                 bool backward, const BFloat16* x, const BFloat16* filter,
+                 const Epilogue<BFloat16>& epilogue, BFloat16* sums,
+                 TaskRunner* runner, Result* result) {
+  if (!MayPair(kernels, geometry, x)) return false;
+  // What checks that sums are finite has no others.
+  const int64_t merged =
+      IsShort(epilogue.activation) ? MergedGroups(geometry, backward) : 1;
+  const ConvGeometry g = WithMergedGroups(geometry, merged);
   const int64_t channels =
       backward ? g.output_channels_per_group() : g.input_channels_per_group();
-  const auto is_float = [](const void* p) {
-    return reinterpret_cast<uintptr_t>(p) % alignof(float) == 0;
-  };
-  return kernels.of_pairs != nullptr && g.layout == Layout::kChannelsLast &&
-         channels % 2 == 0 && channels >= 2 * kFewestPairs && is_float(x) &&
-         is_float(filter);
+  if (channels % 2 != 0 || channels < kFewestPairedChannels) return false;
+  Array<BFloat16> merged_filter;
+  if (merged > 1) {
+    merged_filter = AllocateArray<BFloat16>(g.filter_size());
+    if (!merged_filter) {
+      *result = Result::kOutOfMemory;
+      return true;
+    }
+    MergeFilter(geometry, merged, filter, merged_filter.get());
+    filter = merged_filter.get();
+  }
+  if (reinterpret_cast<uintptr_t>(filter) % alignof(float) != 0) return false;
+  std::atomic<bool> finite(true);
+  *result =
+      Correlation<BFloat16, true>(kernels, g, backward)
+          .Run({reinterpret_cast<const float*>(x), filter, epilogue, sums},
+               runner, &finite);
+  // Infinite numbers times the zeros between groups would be sums of others.
+  return *result != Result::kOk || merged == 1 || finite;
 }
 
 // Whether Winograd's algorithm computed the sums, or there was no memory.
@@ -608,22 +646,17 @@ template <typename T>
 Result Correlate(const ConvGeometry& geometry, bool backward, const T* x,
                  const T* filter, const Epilogue<T>& epilogue, T* sums,
                  TaskRunner* runner) {
-  // Only bfloat16 has pairs.
-  constexpr bool kPairs = std::is_same<T, BFloat16>::value;
   const AllKernels& kernels = GetKernels();
   Result result = Result::kOk;
   if (DoneByWinograd(kernels, geometry, backward, x, filter, epilogue, sums,
-                     runner, &result)) {
+                     runner, &result) ||
+      DoneInPairs(kernels, geometry, backward, x, filter, epilogue, sums,
+                  runner, &result)) {
     return result;
   }
-  if (kPairs && InPairs(kernels, geometry, backward, x, filter)) {
-    return Correlation<T, kPairs>(kernels, geometry, backward)
-        .Run({reinterpret_cast<const typename Pass<T, kPairs>::X*>(x), filter,
-              epilogue, sums},
-             runner);
-  }
+  std::atomic<bool> finite(true);
   return Correlation<T, false>(kernels, geometry, backward)
-      .Run({x, filter, epilogue, sums}, runner);
+      .Run({x, filter, epilogue, sums}, runner, &finite);
 }
 
 }  // namespace

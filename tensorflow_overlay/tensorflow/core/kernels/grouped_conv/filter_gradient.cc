@@ -23,6 +23,7 @@ limitations under the License.
 #include <type_traits>
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
+#include "tensorflow/core/kernels/grouped_conv/merged_groups.h"
 #include "tensorflow/core/kernels/grouped_conv/pass.h"
 
 namespace grouped_conv {
@@ -31,9 +32,6 @@ namespace {
 // Into about so many tasks the pass is divided, or half as many. It does not
 // depend on the number of threads, so that sums do not either.
 constexpr int64_t kTasks = 16;
-
-// Of AVX-512, which tiles come with.
-constexpr int64_t kMaxPairLanes = 16;
 
 // What a chunk that is halved for more tasks has more of.
 constexpr int64_t kFewestChannels = 32;
@@ -102,9 +100,9 @@ struct FilterGradientPass : Pass<T> {
   void Divide();
   // With in_pairs, whether what was divided can be summed so.
   bool CanPair() const;
-  // `bias` may be null.
+  // `bias` may be null. With in_pairs, clears `finite` if an input is not.
   Result Run(const T* input, const T* gradient, T* filter, T* bias,
-             TaskRunner* runner);
+             TaskRunner* runner, std::atomic<bool>* finite);
   // The units' sums are [units][rows][taps][channels of x][part] and, if not
   // null, [units][part] for the bias.
   void SumSlice(const Chunk& chunk, int64_t set, int64_t slice, const T* input,
@@ -112,9 +110,10 @@ struct FilterGradientPass : Pass<T> {
                 S* bias_sums) const;
   void SumPairs(const Chunk& chunk, int64_t set, int64_t slice,
                 const BFloat16* input, const BFloat16* gradient,
-                Scratch* scratch, float* sums, float* bias_sums) const;
+                Scratch* scratch, float* sums, float* bias_sums,
+                std::atomic<bool>* finite) const;
   void SumPairs(const Chunk&, int64_t, int64_t, const void*, const void*,
-                Scratch*, void*, void*) const {}
+                Scratch*, void*, void*, std::atomic<bool>*) const {}
   // Calls f(row, count) for the rows of a slice, as many as there are at once.
   template <typename F>
   void ForRows(int64_t slice, const F& f) const;
@@ -209,7 +208,8 @@ void FilterGradientPass<T>::Divide() {
 
 template <typename T>
 Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
-                                  T* bias, TaskRunner* runner) {
+                                  T* bias, TaskRunner* runner,
+                                  std::atomic<bool>* finite) {
   const int64_t filter_size = this->units_per_set * this->unit_size();
   const int64_t bias_size =
       bias == nullptr ? 0 : this->units_per_set * this->part_size();
@@ -243,7 +243,7 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
         S* const bias_sums = with_bias ? sums + filter_size : nullptr;
         if (in_pairs) {
           SumPairs(chunk, set % this->sets(), slice, input, gradient, scratch,
-                   sums, bias_sums);
+                   sums, bias_sums, finite);
         } else {
           SumSlice(chunk, set % this->sets(), slice, input, gradient, filter,
                    scratch, sums, bias_sums);
@@ -409,10 +409,10 @@ class ChannelRows {
  public:
   // So many pixels are between channels that a pair may end behind the last.
   static int64_t ChannelStep(int64_t pixels) { return pixels + 2; }
-  // Bytes that rows of `pixels` take, and what they are brought together in.
+  // Bytes that rows of `pixels` take.
   static int64_t Bytes(int64_t slots, int64_t units, int64_t channels,
                        int64_t pixels) {
-    return (slots * units + 1) * channels * ChannelStep(pixels) *
+    return slots * units * channels * ChannelStep(pixels) *
            static_cast<int64_t>(sizeof(BFloat16));
   }
 
@@ -430,7 +430,6 @@ class ChannelRows {
         step_(ChannelStep(span_.end - span_.first)),
         unit_size_(chunk.channels * step_),
         x_(scratch->Take<BFloat16>(pass.slots * units_ * unit_size_)),
-        pairs_(scratch->Take<float>(unit_size_ / 2)),
         row_(scratch->Take<int64_t>(chunk.rows * most)),
         slot_(scratch->Take<int64_t>(chunk.rows * most)),
         cache_(pass.slots, scratch) {
@@ -452,28 +451,24 @@ class ChannelRows {
     return x_ + (slot * units_ + i) * unit_size_ + run.x - span_.first;
   }
   int64_t channel_step() const { return step_; }
+  // Whether all that was loaded is.
+  bool finite() const { return finite_; }
 
  private:
   void Copy(int64_t row, int64_t slot) {
     if (pixels_ <= 0) return;
     const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
     const Steps& steps = pass_.x_steps;
-    const int64_t pairs = chunk_.channels / 2;
     for (int64_t i = 0; i < units_; ++i) {
       const BFloat16* const from =
           tensor_ + row / image_rows * steps.batch +
           (row % image_rows * pass_.XSize(2) + first_) * steps.pixel +
           (first_group_ + i) * steps.group + chunk_.first_channel;
-      // A pair of channels is a "pixel", and a pixel a "channel".
-      const Mapping mapping = {pairs,           1, pixels_, 1, 0,
-                               steps.pixel / 2, 1, step_,   0};
-      pass_.pair_copies.pack(mapping, reinterpret_cast<const float*>(from),
-                             pairs_);
-      BFloat16* to =
+      BFloat16* const to =
           x_ + (slot * units_ + i) * unit_size_ + first_ - span_.first;
-      for (int64_t c = 0; c < pairs; ++c) {
-        pass_.pair_kernels->part(pixels_, pairs_ + c * step_, to, to + step_);
-        to += 2 * step_;
+      if (!pass_.pair_kernels->transpose(pixels_, chunk_.channels, from,
+                                         steps.pixel, to, step_)) {
+        finite_ = false;
       }
     }
   }
@@ -489,11 +484,11 @@ class ChannelRows {
   const int64_t step_;
   const int64_t unit_size_;
   BFloat16* const x_;
-  float* const pairs_;  // Of one unit's row.
   int64_t* const row_;
   int64_t* const slot_;
   RowCache cache_;
   int64_t count_;
+  bool finite_ = true;
 };
 
 template <typename T>
@@ -512,8 +507,8 @@ template <typename T>
 void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
                                      int64_t slice, const BFloat16* input,
                                      const BFloat16* gradient, Scratch* scratch,
-                                     float* sums, float* bias_sums) const {
-  static const BFloat16 kZeros[kMaxPartVectors * kMaxPairLanes] = {};
+                                     float* sums, float* bias_sums,
+                                     std::atomic<bool>* finite) const {
   const PairKernels& kernels = *this->pair_kernels;
   const int64_t units = this->SetUnits(set);
   const int64_t part_size = this->part_size();
@@ -543,16 +538,11 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
     x.Load(row, rows);
     for (int64_t j = 0; j < rows; ++j) {
       for (int64_t i = 0; i < units; ++i) {
-        const BFloat16* from = gradient + this->OutOffset(row + j) +
-                               first.offset + i * this->out_steps.group;
-        float* to = w + (j * units + i) * w_row_size;
-        for (int64_t n = 0; n < this->width; n += 2) {
-          kernels.pair(
-              first.channels, from,
-              n + 1 < this->width ? from + this->out_steps.pixel : kZeros, to);
-          from += 2 * this->out_steps.pixel;
-          to += part_size;
-        }
+        kernels.pair_pixels(this->width, first.channels,
+                            gradient + this->OutOffset(row + j) + first.offset +
+                                i * this->out_steps.group,
+                            this->out_steps.pixel,
+                            w + (j * units + i) * w_row_size, part_size);
       }
     }
     const Phase& phase = this->plan.phases[0];
@@ -587,6 +577,7 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
     }
   });
   kernels.release();
+  if (!x.finite()) *finite = false;
 }
 
 template <typename T>
@@ -645,32 +636,56 @@ void FilterGradientPass<T>::StoreBias(const Unit& first, int64_t count,
           first.first_channel);
 }
 
-// Whether tiles are faster.
-constexpr int64_t kFewestPairedChannels = 10;
 constexpr int64_t kFewestPairedPositions = 4;
 
-bool MayPair(const AllKernels&, const ConvGeometry&, const void*) {
+// Whether tiles computed the gradient, or there was no memory.
+template <typename T>
+constexpr bool DoneInPairs(const AllKernels&, const ConvGeometry&, const T*,
+                           const T*, T*, T*, TaskRunner*, Result*) {
   return false;
 }
-bool MayPair(const AllKernels& kernels, const ConvGeometry& g,
-             const BFloat16* input) {
-  return kernels.of_pairs != nullptr && g.layout == Layout::kChannelsLast &&
-         g.input_channels_per_group() % 2 == 0 &&
-         g.input_channels_per_group() >= kFewestPairedChannels &&
-         g.output_channels_per_group() >= kFewestPairedChannels &&
-         g.dim[2].output >= kFewestPairedPositions && g.dim[2].stride == 1 &&
-         reinterpret_cast<uintptr_t>(input) % alignof(float) == 0;
-}
-
-// The last position of an odd row is paired with a pixel that it has nothing to
-// do with, times zero.
-bool PairsAreRight(const AllKernels&, const ConvGeometry&, const void*) {
-  return false;
-}
-bool PairsAreRight(const AllKernels& kernels, const ConvGeometry& g,
-                   const BFloat16* input) {
-  return g.dim[2].output % 2 == 0 ||
-         kernels.of_pairs->all_finite(g.input_size(), input);
+bool DoneInPairs(const AllKernels& kernels, const ConvGeometry& geometry,
+                 const BFloat16* input, const BFloat16* output_backprop,
+                 BFloat16* filter_backprop, BFloat16* bias_backprop,
+                 TaskRunner* runner, Result* result) {
+  if (!MayPair(kernels, geometry, input)) return false;
+  // Four channels fill vectors, and sums are four times as many if merged.
+  const int64_t merged = geometry.input_channels_per_group() == 4
+                             ? 1
+                             : MergedGroups(geometry, /*backward=*/false);
+  const ConvGeometry g = WithMergedGroups(geometry, merged);
+  if (g.input_channels_per_group() % 2 != 0 ||
+      g.input_channels_per_group() < kFewestPairedChannels ||
+      g.output_channels_per_group() < kFewestPairedChannels ||
+      g.dim[2].output < kFewestPairedPositions || g.dim[2].stride != 1) {
+    return false;
+  }
+  FilterGradientPass<BFloat16> pass(kernels, g, /*in_pairs=*/true);
+  if (!pass.DivideFilter()) {
+    *result = Result::kOutOfMemory;
+    return true;
+  }
+  pass.Divide();
+  if (!pass.CanPair()) return false;
+  Array<BFloat16> merged_filter;
+  BFloat16* sums = filter_backprop;
+  if (merged > 1) {
+    merged_filter = AllocateArray<BFloat16>(g.filter_size());
+    if (!merged_filter) {
+      *result = Result::kOutOfMemory;
+      return true;
+    }
+    sums = merged_filter.get();
+  }
+  std::atomic<bool> finite(true);
+  *result =
+      pass.Run(input, output_backprop, sums, bias_backprop, runner, &finite);
+  if (*result != Result::kOk) return true;
+  // The last position of an odd row was paired with a pixel that it has nothing
+  // to do with, times zero.
+  if (g.dim[2].output % 2 != 0 && !finite) return false;
+  if (merged > 1) TakeFromMerged(geometry, merged, sums, filter_backprop);
+  return true;
 }
 
 }  // namespace
@@ -705,20 +720,17 @@ Result FilterGradient(const ConvGeometry& geometry, const T* input,
   }
   const ConvGeometry g = WithFullTiles(geometry);
   const AllKernels& kernels = GetKernels();
-  if (MayPair(kernels, g, input)) {
-    FilterGradientPass<T> pass(kernels, g, /*in_pairs=*/true);
-    if (!pass.DivideFilter()) return Result::kOutOfMemory;
-    pass.Divide();
-    if (pass.CanPair() && PairsAreRight(kernels, g, input)) {
-      return pass.Run(input, output_backprop, filter_backprop, bias_backprop,
-                      runner);
-    }
+  Result result;
+  if (DoneInPairs(kernels, g, input, output_backprop, filter_backprop,
+                  bias_backprop, runner, &result)) {
+    return result;
   }
   FilterGradientPass<T> pass(kernels, g, /*in_pairs=*/false);
   if (!pass.DivideFilter()) return Result::kOutOfMemory;
   pass.Divide();
+  std::atomic<bool> finite(true);
   return pass.Run(input, output_backprop, filter_backprop, bias_backprop,
-                  runner);
+                  runner, &finite);
 }
 
 #define INSTANTIATE(T)                                                       \

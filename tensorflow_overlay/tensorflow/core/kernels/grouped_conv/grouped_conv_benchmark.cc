@@ -16,9 +16,10 @@ limitations under the License.
 // Times the passes of grouped convolutions, for problem strings given as
 // arguments (see problem_string.h) or a few layers of known networks:
 //   grouped_conv_benchmark [--threads=N] [--seconds=S] [--fused]
-//       [--dtype=float32|bfloat16|float16] [problem...]
-// Prints GFLOP/s of the fastest and of the median run. With --fused, forward
-// has a bias and ReLU.
+//       [--dtype=float32|bfloat16|float16] [--pass=0|1|2] [problem...]
+// Prints GFLOP/s of the fastest and of the median run, of all passes or of one:
+// forward, input gradient, filter gradient. With --fused, forward has a bias
+// and ReLU.
 
 #include <algorithm>
 #include <chrono>
@@ -73,7 +74,8 @@ Half Random<Half>() {
 }
 
 template <typename T>
-void Time(const char* text, double seconds, bool fused, TaskRunner* runner) {
+void Time(const char* text, double seconds, bool fused, int only,
+          TaskRunner* runner) {
   ConvProblem problem;
   ConvGeometry g;
   std::string error;
@@ -108,7 +110,9 @@ void Time(const char* text, double seconds, bool fused, TaskRunner* runner) {
       [&] {
         FilterGradient<T>(g, input, output, filter, bias_backprop, runner);
       }};
-  for (const auto& pass : passes) {
+  for (int i = 0; i < 3; ++i) {
+    if (only >= 0 && i != only) continue;
+    const auto& pass = passes[i];
     std::vector<double> times;
     double total = 0;
     pass();
@@ -135,6 +139,7 @@ int main(int argc, char** argv) {
   int threads = 1;
   double seconds = 0.3;
   bool fused = false;
+  int only = -1;  // Of the passes.
   auto time = grouped_conv::Time<float>;
   std::vector<const char*> problems;
   for (int i = 1; i < argc; ++i) {
@@ -142,6 +147,8 @@ int main(int argc, char** argv) {
       threads = std::atoi(argv[i] + 10);
     } else if (std::strncmp(argv[i], "--seconds=", 10) == 0) {
       seconds = std::atof(argv[i] + 10);
+    } else if (std::strncmp(argv[i], "--pass=", 7) == 0) {
+      only = std::atoi(argv[i] + 7);
     } else if (std::strcmp(argv[i], "--fused") == 0) {
       fused = true;
     } else if (std::strcmp(argv[i], "--dtype=float32") == 0) {
@@ -162,6 +169,6 @@ int main(int argc, char** argv) {
               "forward", "input gradient", "filter gradient");
   grouped_conv::ThreadRunner runner(threads);
   for (const char* problem : problems) {
-    time(problem, seconds, fused, &runner);
+    time(problem, seconds, fused, only, &runner);
   }
 }

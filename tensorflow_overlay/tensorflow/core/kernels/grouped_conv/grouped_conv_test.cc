@@ -680,6 +680,15 @@ const char* const kChosenProblems[] = {
     "g2mb2ic32oc32ih3iw28kh3ph1", "g3ic48oc96ih2iw27kh3ph1",
     "g2ic40oc32ih1iw51", "ic1400oc40ih3kh3ph1",
     "g2mb2ic24oc24ih20iw1kh3kw1ph1pw0",
+    // Of neighbouring groups, as one: of as many channels, of odd numbers, of
+    // others than the output's; dilated, strided; 1x1, 3-D; whose filter would
+    // be too large; of which no number divides the groups.
+    "g8mb3ic32oc32ih12kh3ph1", "g4mb2ic32oc32ih11kh3ph1",
+    "g6mb2ic18oc18ih7kh3ph1", "g5ic35oc35ih6kh3", "g4ic60oc28ih5iw9kh1kw3pw1",
+    "g4ic20oc12ih6iw7kh3ph1", "g6ic18oc66ih5kh3ph1", "g4ic24oc24ih9kh3dh2ph2",
+    "g6mb2ic36oc36ih13kh3sh2ph1", "g6mb2ic30oc18ih9",
+    "g4mb2ic20oc20id3ih4kd2kh2_same", "g2ic6oc400ih1iw200kh1kw200pw100",
+    "g7mb2ic42oc42ih6kh3ph1", "g2ic34oc30ih6kh3ph1",
     // Of which no tap finds a pixel.
     "g16ic16oc16ih1iw1kh1kw1sw2pw1qw30", "g16ic16oc16ih4iw0kh1kw1pw8",
     // Many taps, dilated or not.
@@ -1048,7 +1057,9 @@ TEST(GroupedConvTest, InfinitiesStayWhereTheyBelong) {
   ForEachInstructionSet([] {
     for (const char* problem :
          {"g2ic24oc24ih7kh3ph1", "g3ic36oc39ih5iw9kh3ph1", "g2ic20oc40ih4iw6",
-          "g16ic16oc16ih9kh3ph1", "g4ic16oc16ih5kh3ph1sh2"}) {
+          "g16ic16oc16ih9kh3ph1", "g4ic16oc16ih5kh3ph1sh2",
+          "g6ic18oc18ih7kh3ph1", "g4mb2ic32oc32ih11kh3ph1",
+          "g4ic20oc12ih6iw7kh3ph1"}) {
       TestInfinities<float>(problem);
       TestInfinities<Half>(problem);
       TestInfinities<BFloat16>(problem);

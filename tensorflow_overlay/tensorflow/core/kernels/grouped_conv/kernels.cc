@@ -32,8 +32,9 @@ namespace grouped_conv {
 // may call.
 #ifdef __x86_64__
 namespace amx {
-// Null if the compiler knows no tiles.
-const PairKernels* GetPairKernels();
+bool IsCompiled();  // Whether the compiler knows tiles.
+// Those of AVX-512, with what these are faster for.
+AllKernels AddTo(AllKernels kernels);
 }  // namespace amx
 namespace avx512 {
 AllKernels MakeKernels();
@@ -57,20 +58,26 @@ bool Always() { return true; }
 
 #ifdef __x86_64__
 bool HasAvx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  // Older compilers have no name for it.
+  unsigned eax, ebx, ecx, edx;
+  constexpr unsigned kF16c = 1u << 29;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & kF16c) != 0;
 }
 bool HasAvx512() {
-  return __builtin_cpu_supports("avx512f") &&
+  return HasAvx2() && __builtin_cpu_supports("avx512f") &&
          __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vl");
 }
 bool HasAmx() {
   unsigned eax, ebx, ecx, edx;
   constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+  constexpr unsigned kAvx512Bf16 = 1u << 5;
   return HasAvx512() && __builtin_cpu_supports("avx512bw") &&
          __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
          (edx & (kAmxBf16 | kAmxTile)) == (kAmxBf16 | kAmxTile) &&
-         amx::GetPairKernels() != nullptr;
+         __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) &&
+         (eax & kAvx512Bf16) != 0 && amx::IsCompiled();
 }
 // Asks Linux for the tiles, which it gives a process for good.
 bool MayUseTiles() {
@@ -84,12 +91,7 @@ bool MayUseTiles() {
 #endif
 }
 
-// AVX-512, with tiles for what they are faster for.
-AllKernels MakeAmxKernels() {
-  AllKernels kernels = avx512::MakeKernels();
-  kernels.of_pairs = amx::GetPairKernels();
-  return kernels;
-}
+AllKernels MakeAmxKernels() { return amx::AddTo(avx512::MakeKernels()); }
 #endif
 
 struct Isa {

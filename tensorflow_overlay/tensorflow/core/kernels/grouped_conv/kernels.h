@@ -212,13 +212,21 @@ struct PairKernels {
   void (*sum_outer)(const PairSums& sums, int64_t* tiles);
   // After which other code may use the tiles.
   void (*release)();
-  // pairs[i] = {first[i], second[i]}, and the other way.
-  void (*pair)(int64_t count, const BFloat16* first, const BFloat16* second,
-               float* pairs);
-  void (*part)(int64_t count, const float* pairs, BFloat16* first,
-               BFloat16* second);
-  // Whether no number is infinite or not a number.
-  bool (*all_finite)(int64_t count, const BFloat16* numbers);
+  // to[n * pair_step + c] = {from[2 * n * pixel_step + c],
+  //                          from[(2 * n + 1) * pixel_step + c]},
+  // or 0 for a pixel that is not there.
+  void (*pair_pixels)(int64_t pixels, int64_t channels, const BFloat16* from,
+                      int64_t pixel_step, float* to, int64_t pair_step);
+  // to[c * channel_step + n] = from[n * pixel_step + c], of an even number of
+  // channels. Returns whether all are finite.
+  bool (*transpose)(int64_t pixels, int64_t channels, const BFloat16* from,
+                    int64_t pixel_step, BFloat16* to, int64_t channel_step);
+  // As Kernels<float>::pack and Kernels<BFloat16>::unpack, where channels are
+  // neighbours in the tensor and vectors of one group. The activation must be
+  // short. `unpack` returns whether all sums were finite, before the epilogue.
+  void (*pack)(const Mapping& mapping, const float* tensor, float* scratch);
+  bool (*unpack)(const Mapping& mapping, const float* scratch,
+                 const ScratchEpilogue<float>& epilogue, BFloat16* tensor);
 };
 
 // Winograd's minimal filtering F(2x2, 3x3): tiles of 2x2 positions of out are

@@ -225,6 +225,48 @@ struct Convert<BFloat16, kCount> {
   }
 };
 
+#if GROUPED_CONV_VECTOR_BYTES > 16
+// With the instructions of F16C and AVX-512.
+constexpr int kToNearestEven = 0;
+template <int kCount>
+struct Convert<Half, kCount> {
+  using Vector = typename Elements<float, kCount>::Vector;
+  using Halves = typename Elements<uint16_t, kCount>::Vector;
+  static GROUPED_CONV_INLINE Vector Read(const Half* p) {
+    return Widen(LoadElements<kCount>(reinterpret_cast<const uint16_t*>(p)));
+  }
+  static GROUPED_CONV_INLINE void Write(Vector v, Half* p) {
+    StoreElements<kCount>(Narrow(v), reinterpret_cast<uint16_t*>(p));
+  }
+
+ private:
+  using Halves4 = Elements<uint16_t, 4>::Vector;
+  using Halves8 = Elements<uint16_t, 8>::Vector;
+  static GROUPED_CONV_INLINE Vector Widen(Halves4 halves) {
+    const auto bits = (Elements<int64_t, 1>::Vector)halves;
+    return (Vector)_mm_cvtph_ps(_mm_cvtsi64_si128(bits[0]));
+  }
+  static GROUPED_CONV_INLINE Vector Widen(Halves8 halves) {
+    return (Vector)_mm256_cvtph_ps((__m128i)halves);
+  }
+  static GROUPED_CONV_INLINE Halves4 Narrow(__m128 v) {
+    const __m128i halves = _mm_cvtps_ph(v, kToNearestEven);
+    return (Halves4)Elements<int64_t, 1>::Vector{_mm_cvtsi128_si64(halves)};
+  }
+  static GROUPED_CONV_INLINE Halves8 Narrow(__m256 v) {
+    return (Halves8)_mm256_cvtps_ph(v, kToNearestEven);
+  }
+#if GROUPED_CONV_VECTOR_BYTES == 64
+  using Halves16 = Elements<uint16_t, 16>::Vector;
+  static GROUPED_CONV_INLINE Vector Widen(Halves16 halves) {
+    return (Vector)_mm512_cvtph_ps((__m256i)halves);
+  }
+  static GROUPED_CONV_INLINE Halves16 Narrow(__m512 v) {
+    return (Halves16)_mm512_cvtps_ph(v, kToNearestEven);
+  }
+#endif
+};
+#else
 template <int kCount>
 struct Convert<Half, kCount> {
   using Vector = typename Elements<float, kCount>::Vector;
@@ -252,6 +294,7 @@ struct Convert<Half, kCount> {
     Upper<kCount>::Write(result << 16 | ((Bits)v & 0x80000000u), p);
   }
 };
+#endif
 
 // The first `words` of a vector's 32-bit words, without access to the others.
 template <int kBytes>

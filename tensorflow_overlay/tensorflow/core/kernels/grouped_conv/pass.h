@@ -83,7 +83,7 @@ struct Pass {
         in_place_positions(in_place_positions),
         kernels(all_kernels.Of<T>()),
         x_kernels(all_kernels.Of<X>()),
-        pair_copies(all_kernels.of_float),
+        pack_x(PackX(std::integral_constant<bool, kPairs>(), all_kernels)),
         pair_kernels(all_kernels.of_pairs),
         x_channels((backward ? g.output_channels_per_group()
                              : g.input_channels_per_group()) /
@@ -98,6 +98,15 @@ struct Pass {
         out_steps(TensorSteps(g, out_channels,
                               backward ? g.input_pixels() : g.output_pixels())),
         rows(g.batch * OutSize(0) * OutSize(1)) {}
+
+  // What copies x.
+  static decltype(Kernels<X>::pack) PackX(std::true_type, const AllKernels& k) {
+    return k.of_pairs->pack;
+  }
+  static decltype(Kernels<X>::pack) PackX(std::false_type,
+                                          const AllKernels& k) {
+    return k.Of<X>().pack;
+  }
 
   // Divides the filter into chunks and units. Returns false if there is no
   // memory.
@@ -273,8 +282,8 @@ struct Pass {
   const bool backward;
   const int64_t in_place_positions;
   const Kernels<T>& kernels;
-  const Kernels<X>& x_kernels;        // That copy x.
-  const Kernels<float>& pair_copies;  // That copy pairs.
+  const Kernels<X>& x_kernels;
+  void (*const pack_x)(const Mapping&, const X*, S*);
   const PairKernels* const pair_kernels;
   const int64_t x_channels;
   const int64_t out_channels;
@@ -432,11 +441,10 @@ class XRows {
   void Copy(int64_t row, int64_t slot) {
     if (pixels_ <= 0) return;
     // Units that share a set are neighbouring blocks.
-    pass_.x_kernels.pack(
-        pass_.form.Map(pass_.x_steps, first_block_, units_, pixels_,
-                       chunk_.channels, pixel_step_, row_size_),
-        TensorPixel(row, first_),
-        Slot(slot) + (first_ - span_.first) * pixel_step_);
+    pass_.pack_x(pass_.form.Map(pass_.x_steps, first_block_, units_, pixels_,
+                                chunk_.channels, pixel_step_, row_size_),
+                 TensorPixel(row, first_),
+                 Slot(slot) + (first_ - span_.first) * pixel_step_);
   }
 
   const Pass<T, kPairs>& pass_;
