@@ -49,6 +49,8 @@ constexpr int64_t kScratchUnitBytes = 1 << 17;
 constexpr int64_t kPairCost = 16;
 constexpr int64_t kPairLoadCost = 8;
 constexpr int64_t kCachedPairCost = 24;
+// So many units are multiplied together.
+constexpr int64_t kPairUnits = 4;
 // Of units with so few vectors of w, calling the kernel for each costs much.
 constexpr int64_t kShortTile = 32;
 
@@ -416,12 +418,9 @@ void CorrelationTask<T, kPairs>::PackFilter() {
 template <typename T, bool kPairs>
 void CorrelationTask<T, kPairs>::PackPairs(const Mapping& mapping,
                                            const BFloat16* filter, float* w) {
-  const PairKernels& kernels = *pass_.pair_kernels;
-  for (int64_t g = 0; g < mapping.groups; ++g) {
-    kernels.pair_pixels(2 * mapping.pixels, mapping.channels,
-                        filter + g * mapping.group_step, mapping.pixel_step,
-                        w + g * mapping.scratch_block, mapping.scratch_pixel);
-  }
+  Mapping pixels = mapping;
+  pixels.pixels *= 2;
+  pass_.pair_kernels->pair_pixels(pixels, filter, w);
 }
 
 template <typename T, bool kPairs>
@@ -516,15 +515,33 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
         const int64_t missing =
             (v + num_v) * form_.channels_per_vector - unit.channels;
         tile.last_lanes = direct && missing > 0 ? form_.lanes - missing : 0;
+        if (kPairs) {
+          // Some units' w stay in the first level's cache for all rows.
+          const int64_t units = tile.units;
+          const Tile<S> all = tile;
+          for (int64_t u = 0; u < units; u += tile.units) {
+            tile.units = std::min(kPairUnits, units - u);
+            tile.x_offset = all.x_offset + u * tile.x_unit;
+            tile.w_offset = all.w_offset + u * tile.w_unit;
+            for (int64_t y = 0; y < num_rows; ++y) {
+              tile.sum = sum + y * sums_row_step + u * tile.sum_unit;
+              tile.products = products_ + y * most_products_;
+              tile.num_products = num_products_[y];
+              vectors_done += num_v * num_j * tile.units;
+              x_.FetchUntil(vectors_done, row_vectors);
+              MultiplyPairs(tile, num_v, num_j);
+            }
+          }
+          tile.units = units;
+          return;
+        }
         for (int64_t y = 0; y < num_rows; ++y) {
           tile.sum = sum + y * sums_row_step;
           tile.products = products_ + y * most_products_;
           tile.num_products = num_products_[y];
           vectors_done += num_v * num_j * tile.units;
           x_.FetchUntil(vectors_done, row_vectors);
-          if (kPairs) {
-            MultiplyPairs(tile, num_v, num_j);
-          } else if (neighbours) {
+          if (neighbours) {
             multiply_neighbours[num_j - 1](tile);
           } else {
             pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](

@@ -44,6 +44,8 @@ constexpr int64_t kPositions = 112;
 // Pixels that are so far apart are copied together: the machine fetches ahead
 // within a page only.
 constexpr int64_t kPageBytes = 4096;
+// Pairs are multiplied faster than less of each pixel is read.
+constexpr int64_t kPairPixelBytes = 256;
 
 // Memory to fetch into the cache, little by little.
 class Fetcher {
@@ -82,6 +84,12 @@ class Fetcher {
   int64_t part_ = 0;
   int64_t done_ = 0;  // Of the column.
 };
+
+void Fetch(const CacheLines& lines) {
+  for (int64_t i = 0; i < lines.count; ++i) {
+    __builtin_prefetch(lines.first + i * lines.step, /*rw=*/0, /*locality=*/2);
+  }
+}
 
 // A task sums a chunk of the filter of a set of units, over a slice of the
 // rows. With `in_pairs`, by sums over pairs of positions (see PairSums).
@@ -122,6 +130,12 @@ struct FilterGradientPass : Pass<T> {
   void StoreBias(const Unit& first, int64_t count, const S* sums,
                  T* bias) const;
 
+  // Has fetchers fetch what a set reads of the next rows: likely those of the
+  // input behind `last`, the last one that was new, if not -1; of the gradient
+  // from `row` to `end_row`.
+  void FetchNext(const T* input, int64_t last, const T* gradient, int64_t row,
+                 int64_t end_row, int64_t set, Fetcher* of_input,
+                 Fetcher* of_gradient) const;
   // Has `fetcher` fetch what a set reads of `count` rows from `row` on, of a
   // tensor with rows of so many pixels.
   void FetchRows(const T* tensor, const Steps& steps, int64_t pixels,
@@ -177,8 +191,13 @@ void FilterGradientPass<T>::Divide() {
   this->units_per_set = 1;
   if (this->chunks.count() == 1 && this->parts == 1) {
     const int64_t filter_bytes = this->unit_size() * sizeof(S);
+    int64_t fewest = CeilDiv(this->units, kTasks);
+    if (in_pairs) {
+      const int64_t unit_bytes = this->x_channels * sizeof(T);
+      fewest = std::max(fewest, CeilDiv(kPairPixelBytes, unit_bytes));
+    }
     this->units_per_set = std::max<int64_t>(
-        1, std::min({slicing ? this->units : CeilDiv(this->units, kTasks),
+        1, std::min({slicing ? this->units : std::min(fewest, this->units),
                      kSharedSumBytes / filter_bytes,
                      kSharedRowBytes / (this->slots * row_bytes),
                      kSumBytes / (rows_at_once * width_bytes)}));
@@ -199,11 +218,13 @@ void FilterGradientPass<T>::Divide() {
                this->out_steps.pixel * sizeof(T) < kPageBytes;
   const int64_t sets = this->chunks.count() * this->sets();
   slices = std::max<int64_t>(
-      1, std::min({slicing || sets < kTasks / 2 ? CeilDiv(kTasks, sets) : 1,
-                   this->rows,
-                   kScratchBytes / (sets * this->units_per_set *
-                                    (this->unit_size() + this->part_size()) *
-                                    static_cast<int64_t>(sizeof(S)))}));
+      1,
+      std::min(
+          {slicing || in_pairs || sets < kTasks / 2 ? CeilDiv(kTasks, sets) : 1,
+           this->rows,
+           kScratchBytes / (sets * this->units_per_set *
+                            (this->unit_size() + this->part_size()) *
+                            static_cast<int64_t>(sizeof(S)))}));
 }
 
 template <typename T>
@@ -312,7 +333,6 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
 
   const int64_t end_row = this->rows * (slice + 1) / slices;
   const int64_t full_width = this->g.dim[2].output;
-  const int64_t x_rows = this->g.batch * this->XSize(0) * this->XSize(1);
   for (int64_t begin = 0; begin < full_width; begin += this->width) {
     const int64_t count = std::min(this->width, full_width - begin);
     x.Start(chunk, 0, 1, begin, begin + this->width);
@@ -332,17 +352,9 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
             from, w + j * w_row_size);
       }
       if (whole_rows) {
-        const int64_t next = std::min(rows_at_once, end_row - row - rows);
-        // Likely those behind the last one.
-        const int64_t x_next =
-            x.last() < 0  // All rows were there already.
-                ? 0
-                : std::min(next * this->g.dim[1].stride, x_rows - x.last() - 1);
-        FetchRows(gradient, this->out_steps, full_width, this->out_channels,
-                  row + rows, next, set, &next_w);
-        FetchRows(input, this->x_steps, this->XSize(2), this->x_channels,
-                  x.last() + 1, x_next, set, &next_x);
-        if (next == 0 && slices == 1) {
+        FetchNext(input, x.last(), gradient, row + rows, end_row, set, &next_x,
+                  &next_w);
+        if (row + rows == end_row && slices == 1) {
           // A row of the filter is a "pixel".
           FetchRows(filter, {0, this->g.output_channels, this->out_channels, 1},
                     this->x_channels, this->out_channels, 0,
@@ -440,17 +452,24 @@ class ChannelRows {
   void Load(int64_t row, int64_t count) {
     count_ = count;
     pass_.FindSourceRows(chunk_, row, count, row_);
+    last_ = -1;
     cache_.Find(row_, chunk_.rows * count, slot_,
-                [&](int64_t from, int64_t to) { Copy(from, to); });
+                [&](int64_t from, int64_t to) {
+                  Copy(from, to);
+                  last_ = std::max(last_, from);
+                });
   }
 
-  // As XRows::Find.
-  const BFloat16* Find(int64_t i, int64_t r, int64_t j, const Run& run) const {
+  // As XRows::Find, for the first unit.
+  const BFloat16* Find(int64_t r, int64_t j, const Run& run) const {
     const int64_t slot = slot_[r * count_ + j];
     if (slot < 0) return nullptr;
-    return x_ + (slot * units_ + i) * unit_size_ + run.x - span_.first;
+    return x_ + slot * units_ * unit_size_ + run.x - span_.first;
   }
+  int64_t unit_step() const { return unit_size_; }
   int64_t channel_step() const { return step_; }
+  // The last row that was loaded now, or -1.
+  int64_t last() const { return last_; }
   // Whether all that was loaded is.
   bool finite() const { return finite_; }
 
@@ -459,11 +478,11 @@ class ChannelRows {
     if (pixels_ <= 0) return;
     const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
     const Steps& steps = pass_.x_steps;
-    for (int64_t i = 0; i < units_; ++i) {
-      const BFloat16* const from =
-          tensor_ + row / image_rows * steps.batch +
-          (row % image_rows * pass_.XSize(2) + first_) * steps.pixel +
-          (first_group_ + i) * steps.group + chunk_.first_channel;
+    const BFloat16* from =
+        tensor_ + row / image_rows * steps.batch +
+        (row % image_rows * pass_.XSize(2) + first_) * steps.pixel +
+        first_group_ * steps.group + chunk_.first_channel;
+    for (int64_t i = 0; i < units_; ++i, from += steps.group) {
       BFloat16* const to =
           x_ + (slot * units_ + i) * unit_size_ + first_ - span_.first;
       if (!pass_.pair_kernels->transpose(pixels_, chunk_.channels, from,
@@ -488,6 +507,7 @@ class ChannelRows {
   int64_t* const slot_;
   RowCache cache_;
   int64_t count_;
+  int64_t last_;
   bool finite_ = true;
 };
 
@@ -518,14 +538,17 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
   float* const w = scratch->Take<float>(rows_at_once * units * w_row_size);
   // What the lanes without a channel hold is never stored.
   std::memset(w, 0, rows_at_once * units * w_row_size * sizeof(float));
-  PairSums::Row* const rows_of = scratch->Take<PairSums::Row>(rows_at_once);
+  PairSums::Row* const rows_of =
+      scratch->Take<PairSums::Row>(chunk.rows * rows_at_once);
+  int64_t* const first_of = scratch->Take<int64_t>(chunk.rows + 1);
   BFloat16* const ones = scratch->Take<BFloat16>(2 * depth);
   std::fill_n(ones, 2 * depth, BFloat16{0x3f80});
+  Fetcher next_x, next_w;
   int64_t tiles = 0;
 
+  const int64_t end_row = this->rows * (slice + 1) / slices;
   const Unit first = this->GetUnit(set, 0);
   PairSums outer;
-  outer.rows = rows_of;
   outer.vectors = this->form.Vectors(first.channels);
   outer.x_row = x.channel_step();
   outer.x_tap = this->plan.tap_step;
@@ -537,47 +560,78 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
   ForRows(slice, [&](int64_t row, int64_t rows) {
     x.Load(row, rows);
     for (int64_t j = 0; j < rows; ++j) {
-      for (int64_t i = 0; i < units; ++i) {
-        kernels.pair_pixels(this->width, first.channels,
-                            gradient + this->OutOffset(row + j) + first.offset +
-                                i * this->out_steps.group,
-                            this->out_steps.pixel,
-                            w + (j * units + i) * w_row_size, part_size);
-      }
+      kernels.pair_pixels(
+          this->form.Map(this->out_steps, first.block, units, this->width,
+                         first.channels, part_size, w_row_size),
+          gradient + this->OutOffset(row + j) + first.offset,
+          w + j * units * w_row_size);
     }
+    FetchNext(input, x.last(), gradient, row + rows, end_row, set, &next_x,
+              &next_w);
     const Phase& phase = this->plan.phases[0];
-    for (int64_t i = 0; i < units; ++i) {
+    for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
+      const grouped_conv::Run run = Clip(this->plan.runs[k], chunk);
+      if (run.count <= 0) continue;
+      // Those of the first unit.
+      int64_t found = 0;
       for (int64_t r = 0; r < chunk.rows; ++r) {
-        for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
-          const grouped_conv::Run run = Clip(this->plan.runs[k], chunk);
-          if (run.count <= 0) continue;
-          outer.num_rows = 0;
-          for (int64_t j = 0; j < rows; ++j) {
-            const BFloat16* found = x.Find(i, r, j, run);
-            if (found == nullptr) continue;
-            rows_of[outer.num_rows++] = {found,
-                                         w + (j * units + i) * w_row_size};
-          }
-          outer.taps = run.count;
-          outer.channels = chunk.channels;
+        first_of[r] = found;
+        for (int64_t j = 0; j < rows; ++j) {
+          const BFloat16* const row_of = x.Find(r, j, run);
+          if (row_of == nullptr) continue;
+          rows_of[found++] = {row_of, w + j * units * w_row_size};
+        }
+      }
+      first_of[chunk.rows] = found;
+      outer.taps = run.count;
+      outer.channels = chunk.channels;
+      for (int64_t i = 0; i < units; ++i) {
+        outer.x_offset = i * x.unit_step();
+        outer.w_offset = i * w_row_size;
+        for (int64_t r = 0; r < chunk.rows; ++r) {
+          outer.rows = rows_of + first_of[r];
+          outer.num_rows = first_of[r + 1] - first_of[r];
           outer.sum = sums + i * this->unit_size() +
                       (r * chunk.taps + run.tap) * chunk.channels * part_size;
           kernels.sum_outer(outer, &tiles);
+          Fetch(next_x.Take());
+          Fetch(next_w.Take());
         }
       }
-      if (bias_sums == nullptr) continue;
-      for (int64_t j = 0; j < rows; ++j) {
-        rows_of[j] = {ones, w + (j * units + i) * w_row_size};
-      }
-      PairSums all = outer;
-      all.num_rows = rows;
-      all.taps = all.channels = 1;
+    }
+    if (bias_sums == nullptr) return;
+    for (int64_t j = 0; j < rows; ++j) {
+      rows_of[j] = {ones, w + j * units * w_row_size};
+    }
+    PairSums all = outer;
+    all.rows = rows_of;
+    all.num_rows = rows;
+    all.taps = all.channels = 1;
+    all.x_offset = 0;
+    for (int64_t i = 0; i < units; ++i) {
+      all.w_offset = i * w_row_size;
       all.sum = bias_sums + i * part_size;
       kernels.sum_outer(all, &tiles);
     }
   });
   kernels.release();
   if (!x.finite()) *finite = false;
+}
+
+template <typename T>
+void FilterGradientPass<T>::FetchNext(const T* input, int64_t last,
+                                      const T* gradient, int64_t row,
+                                      int64_t end_row, int64_t set,
+                                      Fetcher* of_input,
+                                      Fetcher* of_gradient) const {
+  const int64_t next = std::min(rows_at_once, end_row - row);
+  const int64_t x_rows = this->g.batch * this->XSize(0) * this->XSize(1);
+  const int64_t x_next =
+      last < 0 ? 0 : std::min(next * this->g.dim[1].stride, x_rows - last - 1);
+  FetchRows(gradient, this->out_steps, this->g.dim[2].output,
+            this->out_channels, row, next, set, of_gradient);
+  FetchRows(input, this->x_steps, this->XSize(2), this->x_channels, last + 1,
+            x_next, set, of_input);
 }
 
 template <typename T>

@@ -178,8 +178,8 @@ struct Kernels {
 
 // Sums of outer products over pairs of positions:
 //   sum[t][i][o] += rows' sum over p, k and both of a pair, j, of
-//     x[p][i * x_row + t * x_tap + 2 * k + j] * w[p][k * w_depth + o *
-//     lanes][j]
+//     x[p][x_offset + i * x_row + t * x_tap + 2 * k + j] *
+//     w[p][w_offset + k * w_depth + o * lanes][j]
 // for t < taps, i < channels and o < vectors.
 struct PairSums {
   struct Row {
@@ -192,8 +192,10 @@ struct PairSums {
   int64_t taps;
   int64_t channels;
   int64_t vectors;
+  int64_t x_offset;
   int64_t x_row;
   int64_t x_tap;
+  int64_t w_offset;
   int64_t w_depth;
   float* sum;
   int64_t sum_tap;
@@ -212,11 +214,11 @@ struct PairKernels {
   void (*sum_outer)(const PairSums& sums, int64_t* tiles);
   // After which other code may use the tiles.
   void (*release)();
-  // to[n * pair_step + c] = {from[2 * n * pixel_step + c],
-  //                          from[(2 * n + 1) * pixel_step + c]},
-  // or 0 for a pixel that is not there.
-  void (*pair_pixels)(int64_t pixels, int64_t channels, const BFloat16* from,
-                      int64_t pixel_step, float* to, int64_t pair_step);
+  // Makes pairs of an element of every other pixel and the same of the next, or
+  // 0 if that is not there. Channels are neighbours in the tensor, vectors of
+  // one group; scratch_pixel is between pairs.
+  void (*pair_pixels)(const Mapping& mapping, const BFloat16* tensor,
+                      float* scratch);
   // to[c * channel_step + n] = from[n * pixel_step + c], of an even number of
   // channels. Returns whether all are finite.
   bool (*transpose)(int64_t pixels, int64_t channels, const BFloat16* from,

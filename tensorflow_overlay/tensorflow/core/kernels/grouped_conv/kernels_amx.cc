@@ -213,7 +213,7 @@ void SumOuterTiles(const PairSums& sums, int64_t channels, int64_t vector,
   FOR_SUMS(LOAD_OUTER);
   for (int64_t p = 0; p < sums.num_rows; ++p) {
     const BFloat16* x = sums.rows[p].x;
-    const float* w = sums.rows[p].w + vector * kLanes;
+    const float* w = sums.rows[p].w + sums.w_offset + vector * kLanes;
     for (int64_t k = sums.depth; k >= kDepth; k -= kDepth) {
       _tile_loadd(TILE_W, w, w_bytes);
 #define ADD_OUTER(t)                             \
@@ -234,49 +234,50 @@ void SumOuterTiles(const PairSums& sums, int64_t channels, int64_t vector,
   FOR_SUMS(STORE_OUTER);
 }
 
-void SumOuter(const PairSums& sums, int64_t* tiles) {
+// Of `pieces` tiles of as many channels, from `first` on.
+void SumPieces(const PairSums& sums, int64_t first, int64_t pieces,
+               int64_t channels, int64_t* tiles) {
   for (int64_t vector = 0; vector < sums.vectors; ++vector) {
-    int64_t channels;
-    for (int64_t first = 0; first < sums.channels; first += channels) {
-      channels =
-          sums.channels - first < kLanes ? sums.channels - first : kLanes;
-      // Tiles of as many taps and, if these are few, channels.
-      int64_t x_offset[4];
-      float* sum[4];
-      int count = 0;
-      const auto add_all = [&] {
-        switch (count) {
-          case 1:
-            SumOuterTiles<1>(sums, channels, vector, x_offset, sum, tiles);
-            break;
-          case 2:
-            SumOuterTiles<2>(sums, channels, vector, x_offset, sum, tiles);
-            break;
-          case 3:
-            SumOuterTiles<3>(sums, channels, vector, x_offset, sum, tiles);
-            break;
-          case 4:
-            SumOuterTiles<4>(sums, channels, vector, x_offset, sum, tiles);
-            break;
-        }
-        count = 0;
-      };
-      for (int64_t more = 0;; more += kLanes) {
-        for (int64_t t = 0; t < sums.taps; ++t) {
-          x_offset[count] = (first + more) * sums.x_row + t * sums.x_tap;
-          sum[count] = sums.sum + t * sums.sum_tap +
-                       (first + more) * sums.sum_row + vector * kLanes;
-          if (++count == 4) add_all();
-        }
-        // The next tile's channels, if they are as many.
-        if (sums.channels - first - more < 2 * kLanes) {
-          add_all();
-          first += more;
+    int64_t x_offset[4];
+    float* sum[4];
+    int count = 0;
+    const auto add_all = [&] {
+      switch (count) {
+        case 1:
+          SumOuterTiles<1>(sums, channels, vector, x_offset, sum, tiles);
           break;
-        }
+        case 2:
+          SumOuterTiles<2>(sums, channels, vector, x_offset, sum, tiles);
+          break;
+        case 3:
+          SumOuterTiles<3>(sums, channels, vector, x_offset, sum, tiles);
+          break;
+        case 4:
+          SumOuterTiles<4>(sums, channels, vector, x_offset, sum, tiles);
+          break;
+      }
+      count = 0;
+    };
+    for (int64_t i = 0; i < pieces; ++i) {
+      const int64_t channel = first + i * channels;
+      for (int64_t t = 0; t < sums.taps; ++t) {
+        x_offset[count] = sums.x_offset + channel * sums.x_row + t * sums.x_tap;
+        sum[count] = sums.sum + t * sums.sum_tap + channel * sums.sum_row +
+                     vector * kLanes;
+        if (++count == 4) add_all();
       }
     }
+    add_all();
   }
+}
+
+void SumOuter(const PairSums& sums, int64_t* tiles) {
+  // As equal as can be: setting up tiles takes longer than using them.
+  const int64_t pieces = (sums.channels + kLanes - 1) / kLanes;
+  const int64_t channels = sums.channels / pieces;
+  const int64_t larger = sums.channels % pieces;
+  SumPieces(sums, 0, larger, channels + 1, tiles);
+  SumPieces(sums, larger * (channels + 1), pieces - larger, channels, tiles);
 }
 
 void Release() { _tile_release(); }
@@ -358,37 +359,44 @@ __m512i PairOf(const BFloat16* first, const BFloat16* second, Lanes lanes) {
   return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
-void PairPixels(int64_t pixels, int64_t channels, const BFloat16* from,
-                int64_t pixel_step, float* to, int64_t pair_step) {
-  for (int64_t n = 0; n + 1 < pixels; n += 2) {
-    int64_t c = 0;
-    for (; c + kLanes <= channels; c += kLanes) {
-      Store(PairOf(from + c, from + pixel_step + c, AllLanes()), to + c,
-            AllLanes());
+void PairPixels(const Mapping& mapping, const BFloat16* tensor,
+                float* scratch) {
+  const Mapping m = mapping;
+  for (int64_t n = 0; n < m.pixels; n += 2) {
+    const BFloat16* from = tensor;
+    float* to = scratch;
+    const bool single = n + 1 == m.pixels;
+    for (int64_t g = 0; g < m.groups; ++g) {
+      for (int64_t c = 0; c < m.channels; c += kLanes) {
+        const __mmask16 some = FirstLanes(m.channels - c);
+        if (single) {
+          Store(_mm512_cvtepu16_epi32(Load(from + c, some)), to + c, some);
+        } else if (some == 0xffff) {
+          Store(PairOf(from + c, from + m.pixel_step + c, AllLanes()), to + c,
+                AllLanes());
+        } else {
+          Store(PairOf(from + c, from + m.pixel_step + c, some), to + c, some);
+        }
+      }
+      from += m.group_step;
+      to += m.scratch_block;
     }
-    if (c < channels) {
-      const __mmask16 some = FirstLanes(channels - c);
-      Store(PairOf(from + c, from + pixel_step + c, some), to + c, some);
-    }
-    from += 2 * pixel_step;
-    to += pair_step;
-  }
-  if (pixels % 2 == 0) return;
-  for (int64_t c = 0; c < channels; c += kLanes) {
-    const __mmask16 some = FirstLanes(channels - c);
-    Store(_mm512_cvtepu16_epi32(Load(from + c, some)), to + c, some);
+    tensor += 2 * m.pixel_step;
+    scratch += m.scratch_pixel;
   }
 }
 
 // Transposes two matrices of 8 by 8 numbers of 32 bits, one in the lower halves
 // of the vectors and one in the upper ones.
-void TransposeHalves(__m512i* v) {
+inline void TransposeHalves(__m512i* v) {
   __m512i t[8];
+#pragma GCC unroll 8
   for (int i = 0; i < 8; i += 2) {
     t[i] = _mm512_unpacklo_epi32(v[i], v[i + 1]);
     t[i + 1] = _mm512_unpackhi_epi32(v[i], v[i + 1]);
   }
   __m512i u[8];
+#pragma GCC unroll 8
   for (int i = 0; i < 8; i += 4) {
     u[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
     u[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
@@ -398,6 +406,7 @@ void TransposeHalves(__m512i* v) {
   // 128 bits of each of two vectors.
   const __m512i lower = _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13);
   const __m512i upper = _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15);
+#pragma GCC unroll 8
   for (int i = 0; i < 4; ++i) {
     v[i] = _mm512_permutex2var_epi64(u[i], lower, u[i + 4]);
     v[i + 4] = _mm512_permutex2var_epi64(u[i], upper, u[i + 4]);
@@ -414,31 +423,44 @@ bool Transpose(int64_t pixels, int64_t channels, const BFloat16* from,
   const __m512i apart = _mm512_load_si512(kApart);
   const __m512i exponent = _mm512_set1_epi16(0x7f80);
   __mmask32 not_finite = 0;
-  for (int64_t n = 0; n < pixels; n += kLanes) {
-    const int64_t now = pixels - n < kLanes ? pixels - n : kLanes;
-    const __mmask16 some = FirstLanes(now);
+  for (int64_t i = 0; i < pixels; i += kLanes) {
+    // The last ones may be some of those before again.
+    const int64_t n =
+        i + kLanes <= pixels || pixels < kLanes ? i : pixels - kLanes;
+    const int64_t last = pixels - n < kLanes ? pixels - n - 1 : kLanes - 1;
+    const __mmask16 some = FirstLanes(last + 1);
     for (int64_t c = 0; c < channels; c += 2 * kPairs) {
       const int64_t pairs =
           channels - c < 2 * kPairs ? (channels - c) / 2 : kPairs;
       const __mmask8 some_pairs = (1u << pairs) - 1;
-      const auto load = [&](int64_t i) {
-        return i < now ? _mm256_maskz_loadu_epi32(
-                             some_pairs, from + (n + i) * pixel_step + c)
-                       : _mm256_setzero_si256();
-      };
+      const BFloat16* const pixel = from + n * pixel_step + c;
       __m512i v[kPairs];
-      for (int i = 0; i < kPairs; ++i) {
-        v[i] = _mm512_inserti64x4(_mm512_castsi256_si512(load(i)),
-                                  load(i + kPairs), 1);
+#pragma GCC unroll 8
+      for (int64_t p = 0; p < kPairs; ++p) {
+        const auto load = [&](int64_t q) {
+          return _mm256_maskz_loadu_epi32(
+              some_pairs, pixel + (q < last ? q : last) * pixel_step);
+        };
+        v[p] = _mm512_inserti64x4(_mm512_castsi256_si512(load(p)),
+                                  load(p + kPairs), 1);
       }
       TransposeHalves(v);
       BFloat16* channel = to + c * channel_step + n;
-      for (int i = 0; i < pairs; ++i) {
-        const __m512i both = _mm512_permutexvar_epi16(apart, v[i]);
+#pragma GCC unroll 8
+      for (int64_t p = 0; p < kPairs; ++p) {
+        if (p == pairs) break;
+        const __m512i both = _mm512_permutexvar_epi16(apart, v[p]);
         not_finite |=
             _mm512_cmpeq_epi16_mask(_mm512_and_si512(both, exponent), exponent);
-        Store(_mm512_castsi512_si256(both), channel, some);
-        Store(_mm512_extracti64x4_epi64(both, 1), channel + channel_step, some);
+        const __m256i first = _mm512_castsi512_si256(both);
+        const __m256i second = _mm512_extracti64x4_epi64(both, 1);
+        if (last + 1 == kLanes) {
+          Store(first, channel, AllLanes());
+          Store(second, channel + channel_step, AllLanes());
+        } else {
+          Store(first, channel, some);
+          Store(second, channel + channel_step, some);
+        }
         channel += 2 * channel_step;
       }
     }
