@@ -134,7 +134,7 @@ bool OneDnnIsFaster(OpKernelContext* context, bfloat16, const ConvGeometry& g) {
     return false;
   }
   if (IsDepthwise(op)) return IsPlainDepthwise(g);
-  return IsPlain(g.dim[1]) && IsPlain(g.dim[2]) &&
+  return g.filter_taps() > 1 && IsPlain(g.dim[1]) && IsPlain(g.dim[2]) &&
          g.input_channels_per_group() >= fewest_channels &&
          g.output_channels_per_group() >= fewest_channels;
 }
