@@ -41,6 +41,10 @@ constexpr int64_t kSharedSumBytes = 1 << 18;
 // So many positions of out are summed before sums go back to memory, or fewer
 // with a stride, whose rows of x would fill the cache.
 constexpr int64_t kPositions = 112;
+// Of pairs, in tiles.
+constexpr int64_t kPairPositions = 224;
+// So many tiles of pairs are summed together.
+constexpr int64_t kPairSums = 4;
 // Pixels that are so far apart are copied together: the machine fetches ahead
 // within a page only.
 constexpr int64_t kPageBytes = 4096;
@@ -170,9 +174,11 @@ void FilterGradientPass<T>::Divide() {
   const int64_t row_bytes = std::max<int64_t>(this->x_row_bytes, 1);
   const int64_t width_bytes = this->width * position_bytes;
   rows_at_once = std::max<int64_t>(
-      1, std::min({kPositions / this->width / g.dim[1].stride, this->rows,
-                   kSumBytes / width_bytes, kRowBytes / row_bytes / chunk_rows,
-                   kListSize / chunk_rows}));
+      1,
+      std::min({(in_pairs ? kPairPositions : kPositions) / this->width /
+                    g.dim[1].stride,
+                this->rows, kSumBytes / width_bytes,
+                kRowBytes / row_bytes / chunk_rows, kListSize / chunk_rows}));
   const Dimension& height = g.dim[1];
   if (rows_at_once > height.output) {
     rows_at_once -= rows_at_once % height.output;
@@ -415,16 +421,15 @@ void FilterGradientPass<T>::SumSlice(const Chunk& chunk, int64_t set,
   }
 }
 
-// Rows of x in scratch, channel by channel, each with its pixels one behind the
-// other.
+// Rows of x in scratch, channel by channel, each with the pixels that a tap
+// multiplies one behind the other: where there is a stride, first every
+// stride-th pixel, then the ones behind those.
 class ChannelRows {
  public:
-  // So many pixels are between channels that a pair may end behind the last.
-  static int64_t ChannelStep(int64_t pixels) { return pixels + 2; }
-  // Bytes that rows of `pixels` take.
-  static int64_t Bytes(int64_t slots, int64_t units, int64_t channels,
-                       int64_t pixels) {
-    return slots * units * channels * ChannelStep(pixels) *
+  // Bytes that all rows of a set take.
+  static int64_t Bytes(const Pass<BFloat16>& pass, const Chunk& chunk) {
+    return pass.slots * pass.units_per_set * chunk.channels *
+           pass.g.dim[2].stride * PhaseStep(pass, SpanOf(pass, chunk)) *
            static_cast<int64_t>(sizeof(BFloat16));
   }
 
@@ -436,11 +441,12 @@ class ChannelRows {
         chunk_(chunk),
         first_group_(pass.GetUnit(set, 0).block),
         units_(pass.SetUnits(set)),
-        span_(NeededSpan(pass.plan, chunk, 0, 1, 0, pass.width)),
+        stride_(pass.g.dim[2].stride),
+        span_(SpanOf(pass, chunk)),
         first_(std::max<int64_t>(span_.first, 0)),
         pixels_(std::min(span_.end, pass.XSize(2)) - first_),
-        step_(ChannelStep(span_.end - span_.first)),
-        unit_size_(chunk.channels * step_),
+        phase_step_(PhaseStep(pass, span_)),
+        unit_size_(chunk.channels * channel_step()),
         x_(scratch->Take<BFloat16>(pass.slots * units_ * unit_size_)),
         row_(scratch->Take<int64_t>(chunk.rows * most)),
         slot_(scratch->Take<int64_t>(chunk.rows * most)),
@@ -460,22 +466,32 @@ class ChannelRows {
                 });
   }
 
-  // As XRows::Find, for the first unit.
-  const BFloat16* Find(int64_t r, int64_t j, const Run& run) const {
+  // As XRows::Find, for the first unit, without the pixel.
+  const BFloat16* Find(int64_t r, int64_t j) const {
     const int64_t slot = slot_[r * count_ + j];
-    if (slot < 0) return nullptr;
-    return x_ + slot * units_ * unit_size_ + run.x - span_.first;
+    return slot < 0 ? nullptr : x_ + slot * units_ * unit_size_;
+  }
+  // Where in a row a tap's pixel for the first position is.
+  int64_t PixelOffset(int64_t pixel) const {
+    const int64_t i = pixel - span_.first;
+    return i % stride_ * phase_step_ + i / stride_;
   }
   int64_t unit_step() const { return unit_size_; }
-  int64_t channel_step() const { return step_; }
+  int64_t channel_step() const { return stride_ * phase_step_; }
   // The last row that was loaded now, or -1.
   int64_t last() const { return last_; }
   // Whether all that was loaded is.
   bool finite() const { return finite_; }
 
  private:
+  static Span SpanOf(const Pass<BFloat16>& pass, const Chunk& chunk) {
+    return NeededSpan(pass.plan, chunk, 0, 1, 0, pass.width);
+  }
+  // A pair may end behind the last pixel.
+  static int64_t PhaseStep(const Pass<BFloat16>& pass, const Span& span) {
+    return CeilDiv(span.end - span.first, pass.g.dim[2].stride) + 2;
+  }
   void Copy(int64_t row, int64_t slot) {
-    if (pixels_ <= 0) return;
     const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
     const Steps& steps = pass_.x_steps;
     const BFloat16* from =
@@ -483,11 +499,14 @@ class ChannelRows {
         (row % image_rows * pass_.XSize(2) + first_) * steps.pixel +
         first_group_ * steps.group + chunk_.first_channel;
     for (int64_t i = 0; i < units_; ++i, from += steps.group) {
-      BFloat16* const to =
-          x_ + (slot * units_ + i) * unit_size_ + first_ - span_.first;
-      if (!pass_.pair_kernels->transpose(pixels_, chunk_.channels, from,
-                                         steps.pixel, to, step_)) {
-        finite_ = false;
+      BFloat16* const to = x_ + (slot * units_ + i) * unit_size_;
+      for (int64_t n = 0; n < std::min(stride_, pixels_); ++n) {
+        if (!pass_.pair_kernels->transpose(
+                CeilDiv(pixels_ - n, stride_), chunk_.channels,
+                from + n * steps.pixel, stride_ * steps.pixel,
+                to + PixelOffset(first_ + n), channel_step())) {
+          finite_ = false;
+        }
       }
     }
   }
@@ -497,10 +516,11 @@ class ChannelRows {
   const Chunk chunk_;
   const int64_t first_group_;
   const int64_t units_;
+  const int64_t stride_;
   const Span span_;
   const int64_t first_;  // The pixels that are copied.
   const int64_t pixels_;
-  const int64_t step_;
+  const int64_t phase_step_;
   const int64_t unit_size_;
   BFloat16* const x_;
   int64_t* const row_;
@@ -513,14 +533,16 @@ class ChannelRows {
 
 template <typename T>
 bool FilterGradientPass<T>::CanPair() const {
-  const Chunk& largest = this->chunks.largest();
-  const Span span =
-      NeededSpan(this->plan, this->chunks.Get(0), 0, 1, 0, this->width);
-  return this->width == this->g.dim[2].output && largest.channels % 2 == 0 &&
-         // The first chunk has the most taps, but maybe not the widest.
-         (this->chunks.count() == 1 || largest.taps == this->plan.num_taps) &&
-         ChannelRows::Bytes(this->slots, this->units_per_set, largest.channels,
-                            span.end - span.first) <= kRowBytes;
+  if (this->width != this->g.dim[2].output) return false;
+  // Chunks differ in their taps, and so in the pixels that these need.
+  for (int64_t i = 0; i < this->chunks.count(); ++i) {
+    const Chunk chunk = this->chunks.Get(i);
+    if (chunk.channels % 2 != 0 ||
+        ChannelRows::Bytes(*this, chunk) > kRowBytes) {
+      return false;
+    }
+  }
+  return true;
 }
 
 template <typename T>
@@ -541,6 +563,8 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
   PairSums::Row* const rows_of =
       scratch->Take<PairSums::Row>(chunk.rows * rows_at_once);
   int64_t* const first_of = scratch->Take<int64_t>(chunk.rows + 1);
+  int64_t* const x_taps =
+      scratch->Take<int64_t>(std::max<int64_t>(chunk.taps, 1));
   BFloat16* const ones = scratch->Take<BFloat16>(2 * depth);
   std::fill_n(ones, 2 * depth, BFloat16{0x3f80});
   Fetcher next_x, next_w;
@@ -551,7 +575,7 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
   PairSums outer;
   outer.vectors = this->form.Vectors(first.channels);
   outer.x_row = x.channel_step();
-  outer.x_tap = this->plan.tap_step;
+  outer.x_taps = x_taps;
   outer.depth = depth;
   outer.w_depth = part_size;
   outer.sum_row = part_size;
@@ -577,23 +601,35 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
       for (int64_t r = 0; r < chunk.rows; ++r) {
         first_of[r] = found;
         for (int64_t j = 0; j < rows; ++j) {
-          const BFloat16* const row_of = x.Find(r, j, run);
+          const BFloat16* const row_of = x.Find(r, j);
           if (row_of == nullptr) continue;
           rows_of[found++] = {row_of, w + j * units * w_row_size};
         }
       }
       first_of[chunk.rows] = found;
+      for (int64_t t = 0; t < run.count; ++t) {
+        x_taps[t] = x.PixelOffset(run.x + t);
+      }
       outer.taps = run.count;
-      outer.channels = chunk.channels;
+      // Some channels' x stays in the first level's cache for all rows.
+      const Pieces pieces(
+          chunk.channels,
+          std::max<int64_t>(kPairSums / run.count, 1) * this->form.lanes);
       for (int64_t i = 0; i < units; ++i) {
-        outer.x_offset = i * x.unit_step();
         outer.w_offset = i * w_row_size;
+        pieces.ForEach([&](int64_t c, int64_t channels) {
+          outer.channels = channels;
+          outer.x_offset = i * x.unit_step() + c * x.channel_step();
+          for (int64_t r = 0; r < chunk.rows; ++r) {
+            outer.rows = rows_of + first_of[r];
+            outer.num_rows = first_of[r + 1] - first_of[r];
+            outer.sum =
+                sums + i * this->unit_size() +
+                ((r * chunk.taps + run.tap) * chunk.channels + c) * part_size;
+            kernels.sum_outer(outer, &tiles);
+          }
+        });
         for (int64_t r = 0; r < chunk.rows; ++r) {
-          outer.rows = rows_of + first_of[r];
-          outer.num_rows = first_of[r + 1] - first_of[r];
-          outer.sum = sums + i * this->unit_size() +
-                      (r * chunk.taps + run.tap) * chunk.channels * part_size;
-          kernels.sum_outer(outer, &tiles);
           Fetch(next_x.Take());
           Fetch(next_w.Take());
         }
@@ -607,7 +643,7 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
     all.rows = rows_of;
     all.num_rows = rows;
     all.taps = all.channels = 1;
-    all.x_offset = 0;
+    all.x_offset = x_taps[0] = 0;
     for (int64_t i = 0; i < units; ++i) {
       all.w_offset = i * w_row_size;
       all.sum = bias_sums + i * part_size;
@@ -711,7 +747,7 @@ bool DoneInPairs(const AllKernels& kernels, const ConvGeometry& geometry,
   if (g.input_channels_per_group() % 2 != 0 ||
       g.input_channels_per_group() < kFewestPairedChannels ||
       g.output_channels_per_group() < kFewestPairedChannels ||
-      g.dim[2].output < kFewestPairedPositions || g.dim[2].stride != 1) {
+      g.dim[2].output < kFewestPairedPositions) {
     return false;
   }
   FilterGradientPass<BFloat16> pass(kernels, g, /*in_pairs=*/true);

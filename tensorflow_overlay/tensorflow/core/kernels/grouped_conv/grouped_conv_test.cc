@@ -680,6 +680,9 @@ const char* const kChosenProblems[] = {
     "g2mb2ic32oc32ih3iw28kh3ph1", "g3ic48oc96ih2iw27kh3ph1",
     "g2ic40oc32ih1iw51", "ic1400oc40ih3kh3ph1",
     "g2mb2ic24oc24ih20iw1kh3kw1ph1pw0",
+    // Of every second or third pixel, dilated too, and a row's taps in chunks.
+    "g2mb2ic32oc48ih9iw41kh3sw3ph1pw2", "g2ic40oc24ih12iw30kh3dh2sw2dw3ph2pw4",
+    "mb2ic64oc128ih1iw24kh1kw40pw20", "ic64oc128ih1iw40kh1kw40sw2pw19",
     // Of neighbouring groups, as one: of as many channels, of odd numbers, of
     // others than the output's; dilated, strided; 1x1, 3-D; whose filter would
     // be too large; of which no number divides the groups.

@@ -178,7 +178,7 @@ struct Kernels {
 
 // Sums of outer products over pairs of positions:
 //   sum[t][i][o] += rows' sum over p, k and both of a pair, j, of
-//     x[p][x_offset + i * x_row + t * x_tap + 2 * k + j] *
+//     x[p][x_offset + i * x_row + x_taps[t] + 2 * k + j] *
 //     w[p][w_offset + k * w_depth + o * lanes][j]
 // for t < taps, i < channels and o < vectors.
 struct PairSums {
@@ -194,7 +194,7 @@ struct PairSums {
   int64_t vectors;
   int64_t x_offset;
   int64_t x_row;
-  int64_t x_tap;
+  const int64_t* x_taps;
   int64_t w_offset;
   int64_t w_depth;
   float* sum;

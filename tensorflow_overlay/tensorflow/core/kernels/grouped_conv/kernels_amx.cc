@@ -261,7 +261,7 @@ void SumPieces(const PairSums& sums, int64_t first, int64_t pieces,
     for (int64_t i = 0; i < pieces; ++i) {
       const int64_t channel = first + i * channels;
       for (int64_t t = 0; t < sums.taps; ++t) {
-        x_offset[count] = sums.x_offset + channel * sums.x_row + t * sums.x_tap;
+        x_offset[count] = sums.x_offset + channel * sums.x_row + sums.x_taps[t];
         sum[count] = sums.sum + t * sums.sum_tap + channel * sums.sum_row +
                      vector * kLanes;
         if (++count == 4) add_all();
