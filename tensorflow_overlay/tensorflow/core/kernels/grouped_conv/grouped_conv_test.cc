@@ -34,6 +34,7 @@ limitations under the License.
 #include <limits>
 #include <mutex>
 #include <random>
+#include <set>
 #include <sstream>
 #include <thread>
 #include <utility>
@@ -348,13 +349,52 @@ int64_t OutputChannel(const ConvGeometry& g, int64_t i) {
              : i / g.output_pixels() % g.output_channels;
 }
 
+// What is said when a signal ends the process, and who else handles signals.
+char running[1024] = "";
+struct sigaction handler_before[NSIG];
+
+template <typename F>
+void ForEachInstructionSet(const F& test) {
+  static std::set<std::string> told;
+  const char* const chosen = std::getenv("TF_GROUPED_CONV_ISA");
+  const std::string restore = chosen == nullptr ? "" : chosen;
+  for (const char* isa : {"generic", "neon", "avx2", "avx512", "amx"}) {
+    setenv("TF_GROUPED_CONV_ISA", isa, 1);
+    if (std::strcmp(InstructionSet(), isa) == 0) {
+      test();
+    } else if (told.insert(isa).second) {
+      std::fprintf(stderr, "Not run: this machine has no %s\n", isa);
+    }
+  }
+  setenv("TF_GROUPED_CONV_ISA", restore.c_str(), 1);
+}
+
+// The same with test(what), for which `what` tells the instruction set too, and
+// is said if the process dies.
+template <typename F>
+void ForEachInstructionSet(const std::string& what, const F& test) {
+  ForEachInstructionSet([&] {
+    const std::string all =
+        what + " with " + std::getenv("TF_GROUPED_CONV_ISA") + " kernels";
+    std::snprintf(running, sizeof(running), "Died of %s\n", all.c_str());
+    test(all);
+    running[0] = 0;
+  });
+}
+
+template <typename T>
+std::vector<double> ReadAll(GuardedArray<T>& array) {
+  std::vector<double> all(array.size());
+  for (int64_t i = 0; i < array.size(); ++i) all[i] = Type<T>::Read(array[i]);
+  return all;
+}
+
 template <typename T>
 void TestForward(const ConvGeometry& g, const char* type,
                  const std::string& problem, std::mt19937* random) {
   GuardedArray<T> input(g.input_size(), (*random)() % 2);
   GuardedArray<T> filter(g.filter_size(), (*random)() % 2);
-  GuardedArray<T> output(g.output_size(), (*random)() % 2);
-  GuardedArray<T> again(g.output_size());
+  const bool at_start = (*random)() % 2;
   GuardedArray<T> scale(g.output_channels);
   GuardedArray<T> bias(g.output_channels);
   FillRandom(&input, random);
@@ -372,8 +412,9 @@ void TestForward(const ConvGeometry& g, const char* type,
   }
 
   Expected expected(g.output_size());
+  const std::vector<double> x = ReadAll(input), w = ReadAll(filter);
   ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
-    expected.Add(out, Type<T>::Read(input[in]) * Type<T>::Read(filter[tap]));
+    expected.Add(out, x[in] * w[tap]);
   });
   if (std::is_same<T, float>::value && UseWinograd(g, /*backward=*/false)) {
     ExpectWinograd(g, /*backward=*/false, input, filter, &expected);
@@ -390,15 +431,20 @@ void TestForward(const ConvGeometry& g, const char* type,
     }
     expected.sum[i] = Activate(epilogue.activation, epilogue.alpha, value);
   }
-  SerialRunner serial;
-  BackwardRunner threads;
-  const std::string what = std::string(type) + " forward of " + problem;
-  EXPECT_TRUE(Forward(g, input.data(), filter.data(), epilogue, output.data(),
-                      &serial) == Result::kOk);
-  ExpectNear(output, expected, what);
-  EXPECT_TRUE(Forward(g, input.data(), filter.data(), epilogue, again.data(),
-                      &threads) == Result::kOk);
-  EXPECT_TRUE(output == again) << what << " depends on the threads";
+  ForEachInstructionSet(
+      std::string(type) + " forward of " + problem,
+      [&](const std::string& what) {
+        GuardedArray<T> output(g.output_size(), at_start);
+        GuardedArray<T> again(g.output_size());
+        SerialRunner serial;
+        BackwardRunner threads;
+        EXPECT_TRUE(Forward(g, input.data(), filter.data(), epilogue,
+                            output.data(), &serial) == Result::kOk);
+        ExpectNear(output, expected, what);
+        EXPECT_TRUE(Forward(g, input.data(), filter.data(), epilogue,
+                            again.data(), &threads) == Result::kOk);
+        EXPECT_TRUE(output == again) << what << " depends on the threads";
+      });
 }
 
 template <typename T>
@@ -406,26 +452,31 @@ void TestInputGradient(const ConvGeometry& g, const char* type,
                        const std::string& problem, std::mt19937* random) {
   GuardedArray<T> filter(g.filter_size(), (*random)() % 2);
   GuardedArray<T> output(g.output_size(), (*random)() % 2);
-  GuardedArray<T> input(g.input_size(), (*random)() % 2);
-  GuardedArray<T> again(g.input_size());
+  const bool at_start = (*random)() % 2;
   FillRandom(&filter, random);
   FillRandom(&output, random);
   Expected expected(g.input_size());
+  const std::vector<double> dy = ReadAll(output), w = ReadAll(filter);
   ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
-    expected.Add(in, Type<T>::Read(output[out]) * Type<T>::Read(filter[tap]));
+    expected.Add(in, dy[out] * w[tap]);
   });
   if (std::is_same<T, float>::value && UseWinograd(g, /*backward=*/true)) {
     ExpectWinograd(g, /*backward=*/true, output, filter, &expected);
   }
-  SerialRunner serial;
-  BackwardRunner threads;
-  const std::string what = std::string(type) + " input gradient of " + problem;
-  EXPECT_TRUE(InputGradient(g, filter.data(), output.data(), input.data(),
-                            &serial) == Result::kOk);
-  ExpectNear(input, expected, what);
-  EXPECT_TRUE(InputGradient(g, filter.data(), output.data(), again.data(),
-                            &threads) == Result::kOk);
-  EXPECT_TRUE(input == again) << what << " depends on the threads";
+  ForEachInstructionSet(
+      std::string(type) + " input gradient of " + problem,
+      [&](const std::string& what) {
+        GuardedArray<T> input(g.input_size(), at_start);
+        GuardedArray<T> again(g.input_size());
+        SerialRunner serial;
+        BackwardRunner threads;
+        EXPECT_TRUE(InputGradient(g, filter.data(), output.data(), input.data(),
+                                  &serial) == Result::kOk);
+        ExpectNear(input, expected, what);
+        EXPECT_TRUE(InputGradient(g, filter.data(), output.data(), again.data(),
+                                  &threads) == Result::kOk);
+        EXPECT_TRUE(input == again) << what << " depends on the threads";
+      });
 }
 
 template <typename T>
@@ -433,35 +484,43 @@ void TestFilterGradient(const ConvGeometry& g, const char* type,
                         const std::string& problem, std::mt19937* random) {
   GuardedArray<T> input(g.input_size(), (*random)() % 2);
   GuardedArray<T> output(g.output_size(), (*random)() % 2);
-  GuardedArray<T> filter(g.filter_size(), (*random)() % 2);
-  GuardedArray<T> again(g.filter_size());
+  const bool at_start = (*random)() % 2;
   FillRandom(&input, random);
   FillRandom(&output, random);
-  GuardedArray<T> bias(g.output_channels, (*random)() % 2);
-  GuardedArray<T> bias_again(g.output_channels);
   Expected expected(g.filter_size());
+  const std::vector<double> x = ReadAll(input), dy = ReadAll(output);
   ForEachProduct(g, [&](int64_t in, int64_t tap, int64_t out) {
-    expected.Add(tap, Type<T>::Read(input[in]) * Type<T>::Read(output[out]));
+    expected.Add(tap, x[in] * dy[out]);
   });
   Expected expected_bias(g.output_channels);
   for (int64_t i = 0; i < g.output_size(); ++i) {
-    expected_bias.Add(OutputChannel(g, i), Type<T>::Read(output[i]));
+    expected_bias.Add(OutputChannel(g, i), dy[i]);
   }
-  SerialRunner serial;
-  BackwardRunner threads;
-  const std::string what = std::string(type) + " filter gradient of " + problem;
-  EXPECT_TRUE(FilterGradient(g, input.data(), output.data(), filter.data(),
-                             bias.data(), &serial) == Result::kOk);
-  ExpectNear(filter, expected, what);
-  ExpectNear(bias, expected_bias, what + ", bias");
-  EXPECT_TRUE(FilterGradient(g, input.data(), output.data(), again.data(),
-                             bias_again.data(), &threads) == Result::kOk);
-  EXPECT_TRUE(filter == again) << what << " depends on the threads";
-  EXPECT_TRUE(bias == bias_again) << what << ", bias, depends on the threads";
-  // Nothing but the filter's.
-  EXPECT_TRUE(FilterGradient<T>(g, input.data(), output.data(), again.data(),
-                                nullptr, &threads) == Result::kOk);
-  EXPECT_TRUE(filter == again) << what << " depends on the bias";
+  ForEachInstructionSet(
+      std::string(type) + " filter gradient of " + problem,
+      [&](const std::string& what) {
+        GuardedArray<T> filter(g.filter_size(), at_start);
+        GuardedArray<T> again(g.filter_size());
+        GuardedArray<T> bias(g.output_channels, at_start);
+        GuardedArray<T> bias_again(g.output_channels);
+        SerialRunner serial;
+        BackwardRunner threads;
+        EXPECT_TRUE(FilterGradient(g, input.data(), output.data(),
+                                   filter.data(), bias.data(),
+                                   &serial) == Result::kOk);
+        ExpectNear(filter, expected, what);
+        ExpectNear(bias, expected_bias, what + ", bias");
+        EXPECT_TRUE(FilterGradient(g, input.data(), output.data(), again.data(),
+                                   bias_again.data(), &threads) == Result::kOk);
+        EXPECT_TRUE(filter == again) << what << " depends on the threads";
+        EXPECT_TRUE(bias == bias_again)
+            << what << ", bias, depends on the threads";
+        // Nothing but the filter's.
+        EXPECT_TRUE(FilterGradient<T>(g, input.data(), output.data(),
+                                      again.data(), nullptr,
+                                      &threads) == Result::kOk);
+        EXPECT_TRUE(filter == again) << what << " depends on the bias";
+      });
 }
 
 template <typename T>
@@ -471,10 +530,6 @@ void TestType(const ConvGeometry& geometry, const char* type,
   TestInputGradient<T>(geometry, type, problem, random);
   TestFilterGradient<T>(geometry, type, problem, random);
 }
-
-// What is said when a signal ends the process, and who else handles signals.
-char running[1024] = "";
-struct sigaction handler_before[NSIG];
 
 void TellProblem(int signal) {
   const ssize_t written = write(STDERR_FILENO, running, std::strlen(running));
@@ -507,17 +562,13 @@ ConvGeometry Geometry(const std::string& text) {
 
 void TestProblem(const std::string& text) {
   const ConvGeometry geometry = Geometry(text);
-  const std::string what =
-      text + " with " + std::getenv("TF_GROUPED_CONV_ISA") + " kernels";
-  std::snprintf(running, sizeof(running), "Died of %s\n", what.c_str());
   std::seed_seq seed(text.begin(), text.end());
   std::mt19937 random(seed);
-  TestType<float>(geometry, "float", what, &random);
-  TestType<double>(geometry, "double", what, &random);
-  TestType<Half>(geometry, "half", what, &random);
-  TestType<BFloat16>(geometry, "bfloat16", what, &random);
-  TestType<int32_t>(geometry, "int32", what, &random);
-  running[0] = 0;
+  TestType<float>(geometry, "float", text, &random);
+  TestType<double>(geometry, "double", text, &random);
+  TestType<Half>(geometry, "half", text, &random);
+  TestType<BFloat16>(geometry, "bfloat16", text, &random);
+  TestType<int32_t>(geometry, "int32", text, &random);
 }
 
 // Whether `text` is a problem of about `work` multiplications or fewer; makes
@@ -602,25 +653,10 @@ int64_t FromEnvironment(const char* name, int64_t otherwise) {
   return value == nullptr ? otherwise : std::atoll(value);
 }
 
-template <typename F>
-void ForEachInstructionSet(const F& test) {
-  const char* const chosen = std::getenv("TF_GROUPED_CONV_ISA");
-  const std::string restore = chosen == nullptr ? "" : chosen;
-  for (const char* isa : {"generic", "neon", "avx2", "avx512", "amx"}) {
-    setenv("TF_GROUPED_CONV_ISA", isa, 1);
-    if (std::strcmp(InstructionSet(), isa) == 0) {
-      test();
-    } else {
-      std::fprintf(stderr, "Not run: this machine has no %s\n", isa);
-    }
-  }
-  setenv("TF_GROUPED_CONV_ISA", restore.c_str(), 1);
-}
-
 TEST(GroupedConvTest, RandomProblems) {
   TellProblemOnSignals();
   if (const char* const problem = std::getenv("GROUPED_CONV_PROBLEM")) {
-    ForEachInstructionSet([&] { TestProblem(problem); });
+    TestProblem(problem);
     return;
   }
   const int64_t seed = FromEnvironment("GROUPED_CONV_SEED", 1);
@@ -630,7 +666,7 @@ TEST(GroupedConvTest, RandomProblems) {
     const std::string problem = i % 32 == 31
                                     ? RandomWinogradProblem(2000000, &random)
                                     : RandomProblem(200000, &random);
-    ForEachInstructionSet([&] { TestProblem(problem); });
+    TestProblem(problem);
   }
 }
 
@@ -682,7 +718,7 @@ const char* const kChosenProblems[] = {
     "g2mb2ic24oc24ih20iw1kh3kw1ph1pw0",
     // Of every second or third pixel, dilated too, and a row's taps in chunks.
     "g2mb2ic32oc48ih9iw41kh3sw3ph1pw2", "g2ic40oc24ih12iw30kh3dh2sw2dw3ph2pw4",
-    "mb2ic64oc128ih1iw24kh1kw40pw20", "ic64oc128ih1iw40kh1kw40sw2pw19",
+    "ic64oc48ih1iw9kh1kw90pw45", "mb2ic64oc48ih1iw20kh1kw90sw2pw45",
     // Of neighbouring groups, as one: of as many channels, of odd numbers, of
     // others than the output's; dilated, strided; 1x1, 3-D; whose filter would
     // be too large; of which no number divides the groups.
@@ -690,7 +726,7 @@ const char* const kChosenProblems[] = {
     "g6mb2ic18oc18ih7kh3ph1", "g5ic35oc35ih6kh3", "g4ic60oc28ih5iw9kh1kw3pw1",
     "g4ic20oc12ih6iw7kh3ph1", "g6ic18oc66ih5kh3ph1", "g4ic24oc24ih9kh3dh2ph2",
     "g6mb2ic36oc36ih13kh3sh2ph1", "g6mb2ic30oc18ih9",
-    "g4mb2ic20oc20id3ih4kd2kh2_same", "g2ic6oc400ih1iw200kh1kw200pw100",
+    "g4mb2ic20oc20id3ih4kd2kh2_same", "g2ic6oc400ih1iw4kh1kw200pw100",
     "g7mb2ic42oc42ih6kh3ph1", "g2ic34oc30ih6kh3ph1",
     // Of which no tap finds a pixel.
     "g16ic16oc16ih1iw1kh1kw1sw2pw1qw30", "g16ic16oc16ih4iw0kh1kw1pw8",
@@ -716,12 +752,12 @@ const char* const kChosenProblems[] = {
 
 // Each is a part of them, for a shard of its own.
 void TestChosenProblems(int part) {
-  constexpr int kParts = 4;
+  constexpr int kParts = 8;
   TellProblemOnSignals();
   int i = 0;
   for (const char* problem : kChosenProblems) {
     if (i++ % kParts != part) continue;
-    ForEachInstructionSet([&] { TestProblem(problem); });
+    TestProblem(problem);
   }
 }
 
@@ -729,6 +765,10 @@ TEST(GroupedConvTest, ChosenProblems0) { TestChosenProblems(0); }
 TEST(GroupedConvTest, ChosenProblems1) { TestChosenProblems(1); }
 TEST(GroupedConvTest, ChosenProblems2) { TestChosenProblems(2); }
 TEST(GroupedConvTest, ChosenProblems3) { TestChosenProblems(3); }
+TEST(GroupedConvTest, ChosenProblems4) { TestChosenProblems(4); }
+TEST(GroupedConvTest, ChosenProblems5) { TestChosenProblems(5); }
+TEST(GroupedConvTest, ChosenProblems6) { TestChosenProblems(6); }
+TEST(GroupedConvTest, ChosenProblems7) { TestChosenProblems(7); }
 
 // Problems that Winograd's algorithm computes both forward and backward.
 const char* const kWinogradProblems[] = {
@@ -830,11 +870,7 @@ TEST(WinogradTest, ChosenProblems) {
       std::mt19937 random;
       FillRandom(&scale, &random);
       FillRandom(&bias, &random);
-      ForEachInstructionSet([&] {
-        const std::string what = text + (backward ? " backward" : "") +
-                                 " with " + std::getenv("TF_GROUPED_CONV_ISA") +
-                                 " kernels";
-        std::snprintf(running, sizeof(running), "Died of %s\n", what.c_str());
+      const auto test = [&](const std::string& what) {
         SerialRunner serial;
         Correlate(g, backward, x, filter, sums);
         ExpectNear(*sums, expected, what);
@@ -867,8 +903,8 @@ TEST(WinogradTest, ChosenProblems) {
           }
           ExpectNear(again, finished, what + ", fused");
         }
-      });
-      running[0] = 0;
+      };
+      ForEachInstructionSet(text + (backward ? " backward" : ""), test);
     });
   }
 }
