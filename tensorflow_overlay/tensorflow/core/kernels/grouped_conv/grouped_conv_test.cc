@@ -164,6 +164,13 @@ struct Type<BFloat16> {
   static constexpr double kSmallest = 0;
 };
 
+template <typename T>
+std::vector<double> ReadAll(GuardedArray<T>& array) {
+  std::vector<double> all(array.size());
+  for (int64_t i = 0; i < array.size(); ++i) all[i] = Type<T>::Read(array[i]);
+  return all;
+}
+
 // The reference's result, per element the sum of the products' magnitudes, and
 // how many roundings that are relative to this make up the error.
 struct Expected {
@@ -198,9 +205,31 @@ void ExpectWinograd(const ConvGeometry& g, bool backward, GuardedArray<T>& x,
   const int64_t n = g.dim[0].filter * (backward ? width : depth);
   expected->roundings = n + 10;
   std::fill(expected->magnitude.begin(), expected->magnitude.end(), 0);
-  // Calls visit(index of the sum's element, of x's, of the filter's, factor)
-  // for channel 0, where each z of the input meets each of the output that the
-  // filter's plane does.
+  // Sums of magnitudes of the taps that pixel i of a tile's 4x4 is multiplied
+  // by for a position of its 2x2.
+  const int64_t filter_channels = depth * g.output_channels;
+  const auto weights_of = [&](int64_t position, int64_t i, int64_t plane) {
+    return ((position * 16 + i) * g.dim[0].filter + plane) * filter_channels;
+  };
+  std::vector<double> weights(weights_of(4, 0, 0));
+  for (int64_t position = 0; position < 4; ++position) {
+    for (int64_t i = 0; i < 16; ++i) {
+      for (int64_t tap = 0; tap < 9 * g.dim[0].filter; ++tap) {
+        const double factor = WinogradFactor(position / 2, i / 4, tap % 9 / 3) *
+                              WinogradFactor(position % 2, i % 4, tap % 3);
+        const int64_t in_filter = backward ? tap / 9 * 9 + 8 - tap % 9 : tap;
+        double* const sums = &weights[weights_of(position, i, tap / 9)];
+        for (int64_t j = 0; j < filter_channels && factor != 0; ++j) {
+          sums[j] +=
+              factor *
+              std::fabs(Type<T>::Read(filter[in_filter * filter_channels + j]));
+        }
+      }
+    }
+  }
+  // Calls visit(index of the sum's element, of x's, of the weights) for channel
+  // 0, where each z of the input meets each of the output that the filter's
+  // plane does.
   const auto visit_pixels = [&](const auto& visit) {
     const auto size = [&](int i, bool of_x) {
       return of_x == backward ? g.dim[i].output : g.dim[i].input;
@@ -232,18 +261,15 @@ void ExpectWinograd(const ConvGeometry& g, bool backward, GuardedArray<T>& x,
               x_column >= size(2, true)) {
             continue;
           }
-          for (int64_t tap = 0; tap < 9; ++tap) {
-            const double factor = WinogradFactor(row % 2, i % 16 / 4, tap / 3) *
-                                  WinogradFactor(column % 2, i % 4, tap % 3);
-            if (factor == 0) continue;
-            visit(pixel_of(image, in_z, out_z, row, column, false),
-                  pixel_of(image, in_z, out_z, x_row, x_column, true),
-                  9 * plane + (backward ? 8 - tap : tap), factor);
-          }
+          visit(pixel_of(image, in_z, out_z, row, column, false),
+                pixel_of(image, in_z, out_z, x_row, x_column, true),
+                weights_of(row % 2 * 2 + column % 2, i % 16, plane));
         }
       }
     }
   };
+  std::vector<double> magnitudes = ReadAll(x);
+  for (double& value : magnitudes) value = std::fabs(value);
   // Where channel 0 of a pixel is, and the step to the next.
   const auto start = [&](int64_t pixel, int64_t pixels, int64_t channels) {
     return g.layout == Layout::kChannelsLast
@@ -253,22 +279,21 @@ void ExpectWinograd(const ConvGeometry& g, bool backward, GuardedArray<T>& x,
   const auto step = [&](int64_t pixels) {
     return g.layout == Layout::kChannelsLast ? 1 : pixels;
   };
-  visit_pixels([&](int64_t sum, int64_t pixel, int64_t tap, double factor) {
+  visit_pixels([&](int64_t sum, int64_t pixel, int64_t first_weight) {
     const int64_t in =
         start(backward ? sum : pixel, g.input_pixels(), g.input_channels);
     const int64_t out =
         start(backward ? pixel : sum, g.output_pixels(), g.output_channels);
     const int64_t in_step = step(g.input_pixels());
     const int64_t out_step = step(g.output_pixels());
+    const double* const weight = &weights[first_weight];
     for (int64_t o = 0; o < g.output_channels; ++o) {
       const int64_t out_index = out + o * out_step;
       for (int64_t c = 0; c < depth; ++c) {
         const int64_t in_index = in + (o / width * depth + c) * in_step;
-        const double w =
-            Type<T>::Read(filter[(tap * depth + c) * g.output_channels + o]);
         expected->magnitude[backward ? in_index : out_index] +=
-            factor *
-            std::fabs(w * Type<T>::Read(x[backward ? out_index : in_index]));
+            weight[c * g.output_channels + o] *
+            magnitudes[backward ? out_index : in_index];
       }
     }
   });
@@ -380,13 +405,6 @@ void ForEachInstructionSet(const std::string& what, const F& test) {
     test(all);
     running[0] = 0;
   });
-}
-
-template <typename T>
-std::vector<double> ReadAll(GuardedArray<T>& array) {
-  std::vector<double> all(array.size());
-  for (int64_t i = 0; i < array.size(); ++i) all[i] = Type<T>::Read(array[i]);
-  return all;
 }
 
 template <typename T>
