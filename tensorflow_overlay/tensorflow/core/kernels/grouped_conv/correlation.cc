@@ -71,7 +71,7 @@ struct Correlation : Pass<T, kPairs> {
                         /*in_place_vectors=*/1.5, /*in_place_positions=*/4) {}
 
   void Divide(int num_threads);
-  // Of pairs, clears `finite` if a sum is not.
+  // Of pairs, if `finite` is not null, clears it and ends if a sum is not.
   Result Run(const Tensors<T, kPairs>& tensors, TaskRunner* runner,
              std::atomic<bool>* finite);
 
@@ -409,7 +409,7 @@ void CorrelationTask<T, kPairs>::PackFilter() {
         const auto filter =
             reinterpret_cast<const typename Pass<T, kPairs>::X*>(
                 tensors_.filter);
-        pass_.x_kernels.pack(mapping, filter + from, w);
+        pass_.pack_filter(mapping, filter + from, w);
       }
     }
   }
@@ -594,11 +594,12 @@ Result Correlation<T, kPairs>::Run(const Tensors<T, kPairs>& tensors,
   const int64_t content = Scratch::NewContents(this->sets());
   return RunTasks(
       tasks, this->TaskCycles(tasks), runner, [&](int64_t i, Scratch* scratch) {
+        if (finite != nullptr && !*finite) return;
         const int64_t set = i / set_tasks;
         CorrelationTask<T, kPairs> now(*this, tensors, set,
                                        i % set_tasks * rows_per_task,
                                        content + set, scratch);
-        if (!now.Run()) *finite = false;
+        if (!now.Run() && finite != nullptr) *finite = false;
       });
 }
 
@@ -628,7 +629,7 @@ bool DoneInPairs(const AllKernels& kernels, const ConvGeometry& geometry,
       *result = Result::kOutOfMemory;
       return true;
     }
-    MergeFilter(geometry, merged, filter, merged_filter.get());
+    MergeFilter(geometry, merged, filter, merged_filter.get(), runner);
     filter = merged_filter.get();
   }
   if (reinterpret_cast<uintptr_t>(filter) % alignof(float) != 0) return false;
@@ -636,9 +637,9 @@ bool DoneInPairs(const AllKernels& kernels, const ConvGeometry& geometry,
   *result =
       Correlation<BFloat16, true>(kernels, g, backward)
           .Run({reinterpret_cast<const float*>(x), filter, epilogue, sums},
-               runner, &finite);
+               runner, merged == 1 ? nullptr : &finite);
   // Infinite numbers times the zeros between groups would be sums of others.
-  return *result != Result::kOk || merged == 1 || finite;
+  return *result != Result::kOk || finite;
 }
 
 // Whether Winograd's algorithm computed the sums, or there was no memory.
@@ -671,9 +672,8 @@ Result Correlate(const ConvGeometry& geometry, bool backward, const T* x,
                   runner, &result)) {
     return result;
   }
-  std::atomic<bool> finite(true);
   return Correlation<T, false>(kernels, geometry, backward)
-      .Run({x, filter, epilogue, sums}, runner, &finite);
+      .Run({x, filter, epilogue, sums}, runner, /*finite=*/nullptr);
 }
 
 }  // namespace

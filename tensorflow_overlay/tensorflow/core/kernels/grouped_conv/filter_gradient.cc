@@ -146,6 +146,12 @@ struct FilterGradientPass : Pass<T> {
                  int64_t channels, int64_t row, int64_t count, int64_t set,
                  Fetcher* fetcher) const;
 
+  // Bytes of a unit's sums, with those of its bias.
+  int64_t sum_bytes() const {
+    return (this->unit_size() + this->part_size()) *
+           static_cast<int64_t>(sizeof(S));
+  }
+
   const bool in_pairs;
   int64_t rows_at_once;  // Less than a plane has, or some planes.
   int64_t slices;
@@ -165,7 +171,9 @@ void FilterGradientPass<T>::Divide() {
   const bool slicing = slices_size < tensors_size / 4;
   while (slices_size > tensors_size && g.filter_taps() == 1 &&
          this->units * this->chunks.count() < kTasks / 2 &&
-         this->chunks.largest().channels > kFewestChannels) {
+         this->chunks.largest().channels > kFewestChannels &&
+         // Halves must be pairs of channels.
+         (!in_pairs || this->chunks.largest().channels % 4 == 0)) {
     this->chunks.Halve();
   }
   const int64_t position_bytes = this->part_size() * sizeof(S);
@@ -199,8 +207,12 @@ void FilterGradientPass<T>::Divide() {
     const int64_t filter_bytes = this->unit_size() * sizeof(S);
     int64_t fewest = CeilDiv(this->units, kTasks);
     if (in_pairs) {
+      // More, if there are slices instead.
+      const int64_t fit = std::max<int64_t>(
+          1, std::min(this->rows, kScratchBytes / (this->units * sum_bytes())));
       const int64_t unit_bytes = this->x_channels * sizeof(T);
-      fewest = std::max(fewest, CeilDiv(kPairPixelBytes, unit_bytes));
+      fewest = std::max(fewest, std::min(this->units * fit / (kTasks / 2),
+                                         CeilDiv(kPairPixelBytes, unit_bytes)));
     }
     this->units_per_set = std::max<int64_t>(
         1, std::min({slicing ? this->units : std::min(fewest, this->units),
@@ -228,9 +240,7 @@ void FilterGradientPass<T>::Divide() {
       std::min(
           {slicing || in_pairs || sets < kTasks / 2 ? CeilDiv(kTasks, sets) : 1,
            this->rows,
-           kScratchBytes / (sets * this->units_per_set *
-                            (this->unit_size() + this->part_size()) *
-                            static_cast<int64_t>(sizeof(S)))}));
+           kScratchBytes / (sets * this->units_per_set * sum_bytes())}));
 }
 
 template <typename T>
@@ -446,6 +456,7 @@ class ChannelRows {
         first_(std::max<int64_t>(span_.first, 0)),
         pixels_(std::min(span_.end, pass.XSize(2)) - first_),
         phase_step_(PhaseStep(pass, span_)),
+        phases_(PhasesOf(pass, chunk)),
         unit_size_(chunk.channels * channel_step()),
         x_(scratch->Take<BFloat16>(pass.slots * units_ * unit_size_)),
         row_(scratch->Take<int64_t>(chunk.rows * most)),
@@ -487,11 +498,19 @@ class ChannelRows {
   static Span SpanOf(const Pass<BFloat16>& pass, const Chunk& chunk) {
     return NeededSpan(pass.plan, chunk, 0, 1, 0, pass.width);
   }
+  // How many of the stride's phases taps need, from that of the first pixel on.
+  static int64_t PhasesOf(const Pass<BFloat16>& pass, const Chunk& chunk) {
+    const Phase& phase = pass.plan.phases[0];
+    const int64_t stride = pass.g.dim[2].stride;
+    if (phase.end_run - phase.first_run != 1) return stride;
+    return std::min(stride, Clip(pass.plan.runs[phase.first_run], chunk).count);
+  }
   // A pair may end behind the last pixel.
   static int64_t PhaseStep(const Pass<BFloat16>& pass, const Span& span) {
     return CeilDiv(span.end - span.first, pass.g.dim[2].stride) + 2;
   }
   void Copy(int64_t row, int64_t slot) {
+    if (pixels_ <= 0) return;
     const int64_t image_rows = pass_.XSize(0) * pass_.XSize(1);
     const Steps& steps = pass_.x_steps;
     const BFloat16* from =
@@ -501,6 +520,7 @@ class ChannelRows {
     for (int64_t i = 0; i < units_; ++i, from += steps.group) {
       BFloat16* const to = x_ + (slot * units_ + i) * unit_size_;
       for (int64_t n = 0; n < std::min(stride_, pixels_); ++n) {
+        if ((first_ + n - span_.first) % stride_ >= phases_) continue;
         if (!pass_.pair_kernels->transpose(
                 CeilDiv(pixels_ - n, stride_), chunk_.channels,
                 from + n * steps.pixel, stride_ * steps.pixel,
@@ -521,6 +541,7 @@ class ChannelRows {
   const int64_t first_;  // The pixels that are copied.
   const int64_t pixels_;
   const int64_t phase_step_;
+  const int64_t phases_;
   const int64_t unit_size_;
   BFloat16* const x_;
   int64_t* const row_;
@@ -590,8 +611,10 @@ void FilterGradientPass<T>::SumPairs(const Chunk& chunk, int64_t set,
           gradient + this->OutOffset(row + j) + first.offset,
           w + j * units * w_row_size);
     }
-    FetchNext(input, x.last(), gradient, row + rows, end_row, set, &next_x,
-              &next_w);
+    if (this->chunks.count() == 1 && this->parts == 1) {
+      FetchNext(input, x.last(), gradient, row + rows, end_row, set, &next_x,
+                &next_w);
+    }
     const Phase& phase = this->plan.phases[0];
     for (int64_t k = phase.first_run; k < phase.end_run; ++k) {
       const grouped_conv::Run run = Clip(this->plan.runs[k], chunk);
@@ -662,8 +685,10 @@ void FilterGradientPass<T>::FetchNext(const T* input, int64_t last,
                                       Fetcher* of_gradient) const {
   const int64_t next = std::min(rows_at_once, end_row - row);
   const int64_t x_rows = this->g.batch * this->XSize(0) * this->XSize(1);
-  const int64_t x_next =
-      last < 0 ? 0 : std::min(next * this->g.dim[1].stride, x_rows - last - 1);
+  // No more than the next ones can need.
+  const int64_t x_next = last < 0 ? 0
+                                  : std::min({next * this->g.dim[1].stride,
+                                              this->slots, x_rows - last - 1});
   FetchRows(gradient, this->out_steps, this->g.dim[2].output,
             this->out_channels, row, next, set, of_gradient);
   FetchRows(input, this->x_steps, this->XSize(2), this->x_channels, last + 1,
@@ -774,7 +799,9 @@ bool DoneInPairs(const AllKernels& kernels, const ConvGeometry& geometry,
   // The last position of an odd row was paired with a pixel that it has nothing
   // to do with, times zero.
   if (g.dim[2].output % 2 != 0 && !finite) return false;
-  if (merged > 1) TakeFromMerged(geometry, merged, sums, filter_backprop);
+  if (merged > 1) {
+    TakeFromMerged(geometry, merged, sums, filter_backprop, runner);
+  }
   return true;
 }
 

@@ -741,10 +741,11 @@ const char* const kChosenProblems[] = {
     // others than the output's; dilated, strided; 1x1, 3-D; whose filter would
     // be too large; of which no number divides the groups.
     "g8mb3ic32oc32ih12kh3ph1", "g4mb2ic32oc32ih11kh3ph1",
-    "g6mb2ic18oc18ih7kh3ph1", "g5ic35oc35ih6kh3", "g4ic60oc28ih5iw9kh1kw3pw1",
-    "g4ic20oc12ih6iw7kh3ph1", "g6ic18oc66ih5kh3ph1", "g4ic24oc24ih9kh3dh2ph2",
+    "g6mb2ic18oc18ih7kh3ph1", "g5mb2ic35oc35ih6kh3",
+    "g4ic60oc28ih5iw9kh1kw3pw1", "g4ic20oc12ih6iw7kh3ph1",
+    "g6mb2ic18oc66ih5kh3ph1", "g4ic24oc24ih9kh3dh2ph2",
     "g6mb2ic36oc36ih13kh3sh2ph1", "g6mb2ic30oc18ih9",
-    "g4mb2ic20oc20id3ih4kd2kh2_same", "g2ic6oc400ih1iw4kh1kw200pw100",
+    "g4mb2ic20oc20id3ih4kd2kh2_same", "g2mb7ic6oc400ih1iw4kh1kw220pw110",
     "g7mb2ic42oc42ih6kh3ph1", "g2ic34oc30ih6kh3ph1",
     // Of which no tap finds a pixel.
     "g16ic16oc16ih1iw1kh1kw1sw2pw1qw30", "g16ic16oc16ih4iw0kh1kw1pw8",
@@ -1071,6 +1072,7 @@ void TestInfinities(const std::string& text) {
   GuardedArray<T> output(g.output_size());
   using Indices = std::pair<int64_t, int64_t>;
   SerialRunner runner;
+  BackwardRunner threads;
   for (int i = 0; i < 8; ++i) {
     FillRandom(&filter, &random);
     for (int64_t j = 0; j < filter.size(); ++j) {
@@ -1083,6 +1085,16 @@ void TestInfinities(const std::string& text) {
         [&] {
           return Forward(g, input.data(), filter.data(), Epilogue<T>(),
                          output.data(), &runner);
+        });
+    // Fused, and by several threads.
+    TestInfinity(
+        g, &input, &output, random() % input.size(), "fused " + text,
+        [](int64_t in, int64_t, int64_t out) { return Indices(in, out); },
+        [&] {
+          Epilogue<T> epilogue;
+          epilogue.bias = filter.data();  // As many numbers, at least.
+          return Forward(g, input.data(), filter.data(), epilogue,
+                         output.data(), &threads);
         });
     FillRandom(&output, &random);
     TestInfinity(
@@ -1116,7 +1128,7 @@ TEST(GroupedConvTest, InfinitiesStayWhereTheyBelong) {
          {"g2ic24oc24ih7kh3ph1", "g3ic36oc39ih5iw9kh3ph1", "g2ic20oc40ih4iw6",
           "g16ic16oc16ih9kh3ph1", "g4ic16oc16ih5kh3ph1sh2",
           "g6ic18oc18ih7kh3ph1", "g4mb2ic32oc32ih11kh3ph1",
-          "g4ic20oc12ih6iw7kh3ph1"}) {
+          "g4ic20oc12ih6iw7kh3ph1", "g2ic24oc24ih5iw9kh3sw2ph1"}) {
       TestInfinities<float>(problem);
       TestInfinities<Half>(problem);
       TestInfinities<BFloat16>(problem);
@@ -1133,11 +1145,15 @@ TEST(GroupedConvTest, HugeStrideOfLargeTensor) {
                            &problem));
   ASSERT_TRUE(MakeGeometry(problem, &g, &error)) << error;
   const std::vector<float> input(g.input_size(), 1), filter(g.filter_size(), 1);
-  std::vector<float> output(g.output_size());
+  std::vector<float> output(g.output_size()), sums(g.filter_size());
   SerialRunner runner;
   EXPECT_TRUE(Forward<float>(g, input.data(), filter.data(), {}, output.data(),
                              &runner) == Result::kOk);
   EXPECT_EQ(output[32 * 128], 9 * 4);
+  EXPECT_TRUE(FilterGradient<float>(g, input.data(), input.data(), sums.data(),
+                                    nullptr, &runner) == Result::kOk);
+  // All images and positions, of which each input is 1.
+  EXPECT_EQ(sums[4 * 4 * 128], 512 * 64);
 }
 
 TEST(GroupedConvTest, Int32WrapsAround) {

@@ -15,7 +15,8 @@ limitations under the License.
 
 // Kernels for the tiles of Intel's Advanced Matrix Extensions: registers of 16
 // rows of 64 bytes, of which one instruction adds the product of two to a
-// third. It takes subnormal numbers for zero.
+// third. It takes subnormal numbers for zero. And copies of bfloat16 with the
+// conversions of AVX512-BF16, which all processors with tiles have.
 
 #include "tensorflow/core/kernels/grouped_conv/kernels.h"
 

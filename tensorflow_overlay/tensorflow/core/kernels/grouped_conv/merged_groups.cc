@@ -28,29 +28,28 @@ constexpr int64_t kTilePairs = 16;
 constexpr int64_t kLanes = 16;
 // Of fewer channels of x a group, too much would be zeros.
 constexpr int64_t kFewestMerged = 3;
-// Of a number of channels that fills vectors, elements of x's positions must be
-// as many for tiles to be faster.
-constexpr int64_t kFewestMergedElements = 1568;
+// For so many positions of out a merged filter is worth being made; for so many
+// times channels, where these fill vectors without gaps.
+constexpr int64_t kFewestPositions = 32;
+constexpr int64_t kFewestPositionsTimesChannels = 1568;
 // Channels of merged groups, at most.
 constexpr int64_t kMostChannels = 64;
 // A merged filter, in bytes, at most.
 constexpr int64_t kMostFilterBytes = 1 << 20;
 
 // Calls f(elements of the filter, of the merged one, count) for all neighbours
-// that are so in both.
+// that are so in both, of a tap.
 template <typename F>
-void ForNeighbours(const ConvGeometry& g, int64_t merged, const F& f) {
+void ForNeighbours(const ConvGeometry& g, int64_t merged, int64_t tap,
+                   const F& f) {
   const int64_t in = g.input_channels_per_group();
   const int64_t out = g.output_channels_per_group();
-  for (int64_t tap = 0; tap < g.filter_taps(); ++tap) {
-    for (int64_t c = 0; c < in; ++c) {
-      for (int64_t group = 0; group < g.groups; ++group) {
-        const int64_t merged_channel = group % merged * in + c;
-        f((tap * in + c) * g.output_channels + group * out,
-          (tap * merged * in + merged_channel) * g.output_channels +
-              group * out,
-          out);
-      }
+  for (int64_t c = 0; c < in; ++c) {
+    for (int64_t group = 0; group < g.groups; ++group) {
+      const int64_t merged_channel = group % merged * in + c;
+      f((tap * in + c) * g.output_channels + group * out,
+        (tap * merged * in + merged_channel) * g.output_channels + group * out,
+        out);
     }
   }
 }
@@ -73,9 +72,10 @@ int64_t MergedGroups(const ConvGeometry& g, bool backward) {
       (!odd && x_channels >= kFewestPairedChannels)) {
     return 1;
   }
-  // Other vectors would have gaps.
-  if (kLanes % x_channels == 0 &&
-      g.batch * g.output_pixels() * x_channels < kFewestMergedElements) {
+  const int64_t positions = g.batch * g.output_pixels();
+  if (positions < kFewestPositions ||
+      (kLanes % x_channels == 0 &&
+       positions * x_channels < kFewestPositionsTimesChannels)) {
     return 1;
   }
   int64_t best = 1;
@@ -107,18 +107,29 @@ ConvGeometry WithMergedGroups(const ConvGeometry& geometry, int64_t merged) {
 }
 
 void MergeFilter(const ConvGeometry& geometry, int64_t merged,
-                 const BFloat16* filter, BFloat16* merged_filter) {
-  std::memset(merged_filter, 0,
-              merged * geometry.filter_size() * sizeof(BFloat16));
-  ForNeighbours(geometry, merged, [=](int64_t i, int64_t j, int64_t count) {
-    std::copy_n(filter + i, count, merged_filter + j);
+                 const BFloat16* filter, BFloat16* merged_filter,
+                 TaskRunner* runner) {
+  const int64_t tap_size =
+      merged * geometry.input_channels_per_group() * geometry.output_channels;
+  runner->Run(geometry.filter_taps(), tap_size, [&](int64_t tap) {
+    std::memset(merged_filter + tap * tap_size, 0, tap_size * sizeof(BFloat16));
+    ForNeighbours(geometry, merged, tap,
+                  [=](int64_t i, int64_t j, int64_t count) {
+                    std::copy_n(filter + i, count, merged_filter + j);
+                  });
   });
 }
 
 void TakeFromMerged(const ConvGeometry& geometry, int64_t merged,
-                    const BFloat16* merged_filter, BFloat16* filter) {
-  ForNeighbours(geometry, merged, [=](int64_t i, int64_t j, int64_t count) {
-    std::copy_n(merged_filter + j, count, filter + i);
+                    const BFloat16* merged_filter, BFloat16* filter,
+                    TaskRunner* runner) {
+  const int64_t tap_size =
+      geometry.input_channels_per_group() * geometry.output_channels;
+  runner->Run(geometry.filter_taps(), tap_size, [&](int64_t tap) {
+    ForNeighbours(geometry, merged, tap,
+                  [=](int64_t i, int64_t j, int64_t count) {
+                    std::copy_n(merged_filter + j, count, filter + i);
+                  });
   });
 }
 

@@ -24,6 +24,7 @@ limitations under the License.
 #include <cstdint>
 
 #include "tensorflow/core/kernels/grouped_conv/geometry.h"
+#include "tensorflow/core/kernels/grouped_conv/grouped_conv.h"
 #include "tensorflow/core/kernels/grouped_conv/kernels.h"
 
 namespace grouped_conv {
@@ -46,9 +47,11 @@ ConvGeometry WithMergedGroups(const ConvGeometry& geometry, int64_t merged);
 // Copies the filter of `geometry` to that of the convolution with merged
 // groups, and, of such a filter, takes what is in `geometry`'s.
 void MergeFilter(const ConvGeometry& geometry, int64_t merged,
-                 const BFloat16* filter, BFloat16* merged_filter);
+                 const BFloat16* filter, BFloat16* merged_filter,
+                 TaskRunner* runner);
 void TakeFromMerged(const ConvGeometry& geometry, int64_t merged,
-                    const BFloat16* merged_filter, BFloat16* filter);
+                    const BFloat16* merged_filter, BFloat16* filter,
+                    TaskRunner* runner);
 
 }  // namespace grouped_conv
 

@@ -82,7 +82,7 @@ struct Pass {
         backward(backward),
         in_place_positions(in_place_positions),
         kernels(all_kernels.Of<T>()),
-        x_kernels(all_kernels.Of<X>()),
+        pack_filter(all_kernels.Of<X>().pack),
         pack_x(PackX(std::integral_constant<bool, kPairs>(), all_kernels)),
         pair_kernels(all_kernels.of_pairs),
         x_channels((backward ? g.output_channels_per_group()
@@ -282,7 +282,7 @@ struct Pass {
   const bool backward;
   const int64_t in_place_positions;
   const Kernels<T>& kernels;
-  const Kernels<X>& x_kernels;
+  void (*const pack_filter)(const Mapping&, const X*, S*);
   void (*const pack_x)(const Mapping&, const X*, S*);
   const PairKernels* const pair_kernels;
   const int64_t x_channels;
