@@ -41,6 +41,7 @@ constexpr int64_t kLatency = 8;
 constexpr int64_t kCacheBytes = 10;
 // With more rows at once, what they need does not stay in that cache.
 constexpr int64_t kMostBandRows = 4;
+// Pairs need half of it.
 constexpr int64_t kMostPairBandRows = 8;
 // Rows of x of units whose sums are in scratch together.
 constexpr int64_t kScratchUnitBytes = 1 << 17;
@@ -515,39 +516,31 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
         const int64_t missing =
             (v + num_v) * form_.channels_per_vector - unit.channels;
         tile.last_lanes = direct && missing > 0 ? form_.lanes - missing : 0;
-        if (kPairs) {
-          // Some units' w stay in the first level's cache for all rows.
-          const int64_t units = tile.units;
-          const Tile<S> all = tile;
-          for (int64_t u = 0; u < units; u += tile.units) {
-            tile.units = std::min(kPairUnits, units - u);
-            tile.x_offset = all.x_offset + u * tile.x_unit;
-            tile.w_offset = all.w_offset + u * tile.w_unit;
-            for (int64_t y = 0; y < num_rows; ++y) {
-              tile.sum = sum + y * sums_row_step + u * tile.sum_unit;
-              tile.products = products_ + y * most_products_;
-              tile.num_products = num_products_[y];
-              vectors_done += num_v * num_j * tile.units;
-              x_.FetchUntil(vectors_done, row_vectors);
+        // Of pairs, some units' w stay in the first level's cache for all rows.
+        const int64_t units = tile.units;
+        const int64_t x_offset = tile.x_offset;
+        const int64_t w_offset = tile.w_offset;
+        for (int64_t u = 0; u < units; u += tile.units) {
+          tile.units = kPairs ? std::min(kPairUnits, units - u) : units;
+          tile.x_offset = x_offset + u * tile.x_unit;
+          tile.w_offset = w_offset + u * tile.w_unit;
+          for (int64_t y = 0; y < num_rows; ++y) {
+            tile.sum = sum + y * sums_row_step + u * tile.sum_unit;
+            tile.products = products_ + y * most_products_;
+            tile.num_products = num_products_[y];
+            vectors_done += num_v * num_j * tile.units;
+            x_.FetchUntil(vectors_done, row_vectors);
+            if (kPairs) {
               MultiplyPairs(tile, num_v, num_j);
+            } else if (neighbours) {
+              multiply_neighbours[num_j - 1](tile);
+            } else {
+              pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](
+                  tile);
             }
           }
-          tile.units = units;
-          return;
         }
-        for (int64_t y = 0; y < num_rows; ++y) {
-          tile.sum = sum + y * sums_row_step;
-          tile.products = products_ + y * most_products_;
-          tile.num_products = num_products_[y];
-          vectors_done += num_v * num_j * tile.units;
-          x_.FetchUntil(vectors_done, row_vectors);
-          if (neighbours) {
-            multiply_neighbours[num_j - 1](tile);
-          } else {
-            pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](
-                tile);
-          }
-        }
+        tile.units = units;
       };
       pieces_.ForEach([&](int64_t v, int64_t num_v) {
         const Pieces& tiles = num_v > pieces_.count ? larger : others;

@@ -845,9 +845,8 @@ Result FilterGradient(const ConvGeometry& geometry, const T* input,
   FilterGradientPass<T> pass(kernels, g, /*in_pairs=*/false);
   if (!pass.DivideFilter()) return Result::kOutOfMemory;
   pass.Divide();
-  std::atomic<bool> finite(true);
   return pass.Run(input, output_backprop, filter_backprop, bias_backprop,
-                  runner, &finite);
+                  runner, /*finite=*/nullptr);
 }
 
 #define INSTANTIATE(T)                                                       \

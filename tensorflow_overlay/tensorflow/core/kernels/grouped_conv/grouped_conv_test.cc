@@ -42,6 +42,7 @@ limitations under the License.
 
 #include "tensorflow/core/kernels/grouped_conv/grouped_conv_reference.h"
 #include "tensorflow/core/kernels/grouped_conv/kernels.h"
+#include "tensorflow/core/kernels/grouped_conv/merged_groups.h"
 #include "tensorflow/core/kernels/grouped_conv/problem_string.h"
 #include "tensorflow/core/kernels/grouped_conv/thread_runner.h"
 #include "tensorflow/core/kernels/grouped_conv/winograd.h"
@@ -1154,6 +1155,25 @@ TEST(GroupedConvTest, HugeStrideOfLargeTensor) {
                                     nullptr, &runner) == Result::kOk);
   // All images and positions, of which each input is 1.
   EXPECT_EQ(sums[4 * 4 * 128], 512 * 64);
+}
+
+TEST(MergedGroupsTest, MergesWhatIsFasterSo) {
+  const std::pair<const char*, int64_t> kProblems[] = {
+      {"g32mb8ic128oc128ih28kh3ph1", 4},
+      {"g32mb8ic256oc256ih28kh3ph1", 2},
+      {"g16mb8ic240oc240ih28kh3ph1", 2},  // 15 channels.
+      // Enough channels, or too few; too few positions; the groups have no
+      // divisor; a filter that would be too large.
+      {"g32mb8ic512oc512ih14kh3ph1", 1},
+      {"g32mb8ic64oc64ih28kh3ph1", 1},
+      {"g32mb1ic128oc128ih7kh3ph1", 1},
+      {"g17mb8ic136oc136ih28kh3ph1", 1},
+      {"g2mb7ic6oc400ih1iw4kh1kw220pw110", 1}};
+  for (const auto& problem : kProblems) {
+    EXPECT_EQ(MergedGroups(Geometry(problem.first), /*backward=*/false),
+              problem.second)
+        << problem.first;
+  }
 }
 
 TEST(GroupedConvTest, Int32WrapsAround) {
