@@ -56,8 +56,12 @@ def fetch_wheel(repository_ctx, requirements, interpreter = None, parts = [], cp
     attr = repository_ctx.attr
     requirement = "%s==%s" % (attr.distribution, attr.version)
 
+    # Asked for first, as in all rules: at the first file that Bazel has not seen
+    # yet it starts the rule anew.
+    files = [repository_ctx.path(file) for file in requirements]
+
     pip = _make_environment(repository_ctx, interpreter or attr.python)
-    for file in requirements:
+    for file in files:
         run(
             repository_ctx,
             pip + [
@@ -66,9 +70,9 @@ def fetch_wheel(repository_ctx, requirements, interpreter = None, parts = [], cp
                 "--no-deps",
                 "--require-hashes",
                 "--requirement",
-                repository_ctx.path(file),
+                file,
             ],
-            "Installing %s for %s" % (file.name, requirement),
+            "Installing %s for %s" % (file.basename, requirement),
         )
 
     # pip checks the hash before it opens the wheel.
@@ -133,6 +137,7 @@ PIN = {
 
 def _stock_release_impl(repository_ctx):
     attr = repository_ctx.attr
+    build_file = repository_ctx.path(Label("//build_defs:stock.BUILD.tpl"))
     fetch_wheel(repository_ctx, [PIP, attr.requirements])
 
     # Under a name that Bazel does not take for a library; see where it is used.
@@ -163,7 +168,7 @@ def _stock_release_impl(repository_ctx):
         "COMPILE_FLAGS = %s\n" % flags.split("\n")[-1].split(" "),
         executable = False,
     )
-    repository_ctx.symlink(Label("//build_defs:stock.BUILD.tpl"), "BUILD")
+    repository_ctx.symlink(build_file, "BUILD")
 
 _stock_release = repository_rule(
     implementation = _stock_release_impl,
@@ -191,6 +196,7 @@ stock_keras = repository_rule(
 
 def _exporters_impl(repository_ctx):
     attr = repository_ctx.attr
+    requirements = repository_ctx.path(Label("//build_defs/requirements:exporters.txt"))
     run(
         repository_ctx,
         _make_environment(repository_ctx, attr.python) + [
@@ -200,7 +206,7 @@ def _exporters_impl(repository_ctx):
             "--only-binary=:all:",
             "--require-hashes",
             "--requirement",
-            repository_ctx.path(Label("//build_defs/requirements:exporters.txt")),
+            requirements,
             "--target",
             "packages",
         ],
@@ -236,6 +242,7 @@ _WHEEL_TOOLS = [
 
 def _wheel_tools_impl(repository_ctx):
     attr = repository_ctx.attr
+    build_file = repository_ctx.path(Label("//build_defs:stock.BUILD.tpl"))
     locked = repository_ctx.read(attr.requirements).replace("\\\n", " ").split("\n")
     chosen = [line for line in locked if line.partition("==")[0] in _WHEEL_TOOLS]
     repository_ctx.file("requirements.txt", "\n".join(chosen), executable = False)
@@ -251,7 +258,7 @@ def _wheel_tools_impl(repository_ctx):
         ],
         "Installing what wheels are judged with",
     )
-    repository_ctx.symlink(Label("//build_defs:stock.BUILD.tpl"), "BUILD")
+    repository_ctx.symlink(build_file, "BUILD")
 
 wheel_tools = repository_rule(
     doc = "What stock_tensorflow() has to judge wheels with, without its TensorFlow.",

@@ -252,7 +252,8 @@ exec "$environment/bin/python" "%s" "$@"
                 ctx.files.data + ctx.files.file_env,
             ),
         ),
-        testing.ExecutionInfo(ON_THIS_MACHINE),
+        # Not in a sandbox, into which each of an unpacked wheel's files is linked.
+        testing.ExecutionInfo(dict(ON_THIS_MACHINE, **{"no-sandbox": "1"})),
     ]
 
 python_test = rule(

@@ -31,7 +31,7 @@ class BuildTest(absltest.TestCase):
         return workspace
 
     def test_another_folder_gives_the_same_bytes(self):
-        # Also if all is compiled there, as the test of `make reproduce` shows.
+        # Also if all is compiled there, as shared_build_test shows.
         workspace = self.workspace_with_the_official_wheel()
         status, printed = workspace.run("make", "wheel", **RELEASE)
         self.assertEqual(status, 0, printed)

@@ -126,7 +126,7 @@ class InstallTest(absltest.TestCase):
 
     def test_runs_from_a_target_folder(self):
         target = self.folder / "target"
-        self.install("--target", target, self.wheel)
+        self.install("--no-compile", "--target", target, self.wheel)
         self.addCleanup(shutil.rmtree, target)
         self.run_use([target])
 

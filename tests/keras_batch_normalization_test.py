@@ -66,7 +66,7 @@ def run(layer, *args, **kwargs):
 
 
 def uses_op(layer, x, **options):
-    step = tf.function(lambda x: layer(x, **options)).get_concrete_function(x)
+    step = tf.function(lambda x: layer(x, **options), autograph=False).get_concrete_function(x)
     return OP in str(step.graph.as_graph_def())
 
 
@@ -87,16 +87,24 @@ class BatchNormalizationTest(parameterized.TestCase):
 
     def compare(self, x, tolerance=1e-5, fused=True, call=None, **options):
         """Compares training and inference, eagerly and in graphs."""
-        for training in True, False:
-            call = dict(call or {}, training=training)
-            expected = run(make(x.shape, **options), x, **call)
-            with patched():
-                self.assert_close(run(make(x.shape, **options), x, **call), expected, tolerance)
+        x = tf.convert_to_tensor(x)
+
+        def run_once(training):
+            return run(make(x.shape, **options), x, **(call or {}), training=training)
+
+        expected = {training: run_once(training) for training in (True, False)}
+        with patched():
+            for training, (*results, weights) in expected.items():
+                self.assert_close(run_once(training), [*results, weights], tolerance)
                 layer = make(x.shape, **options)
-                in_graph = tf.function(step, autograph=False)(layer, x, **call)
-                self.assert_close(in_graph, expected[:2], tolerance)
-                self.assert_close(layer.get_weights(), expected[2], tolerance)
-                self.assertEqual(uses_op(layer, x, **call), fused and training)
+                in_graph = tf.function(
+                    lambda x, layer=layer, **kwargs: step(layer, x, **(call or {}), **kwargs),
+                    autograph=False,
+                )
+                self.assert_close(in_graph(x, training=training), results, tolerance)
+                self.assert_close(layer.get_weights(), weights, tolerance)
+                graph = in_graph.get_concrete_function(x, training=training).graph
+                self.assertEqual(OP in str(graph.as_graph_def()), fused and training)
 
     @parameterized.parameters(*((shape,) for shape in RANKS))
     def test_as_keras(self, shape):

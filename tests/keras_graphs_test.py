@@ -57,6 +57,8 @@ def split(layer):
             strides=list(layer.strides),
             padding=layer.padding.upper(),
             dilations=list(layer.dilation_rate),
+            # Without it, TensorFlow has no eager gradient in 3-D.
+            data_format={3: "NWC", 4: "NHWC", 5: "NDHWC"}[len(inputs.shape)],
         )
         parts = zip(tf.split(inputs, groups, -1), tf.split(kernel, groups, -1))
         return tf.concat([tf.nn.convolution(x, w, **options) for x, w in parts], -1)
@@ -82,7 +84,8 @@ def make_model(
         x = layers.Activation(after, dtype=dtype)(x)
     model = keras.Model(inputs, x)
     loss = "mse" if dtype != "float64" else lambda y, z: tf.reduce_mean((y - z) ** 2)
-    model.compile(keras.optimizers.SGD(RATE), loss, jit_compile=False)
+    # The one that others are compared with makes no graphs, which takes long.
+    model.compile(keras.optimizers.SGD(RATE), loss, run_eagerly=dtype == "float64", jit_compile=False)
     return model
 
 

@@ -20,11 +20,12 @@ layers = keras.layers
 LAYERS = {"conv": "Conv%dD", "transpose": "Conv%dDTranspose"}
 FORMATS = ("channels_last", "channels_first")
 
-# Calls of a layer: what makes of a function one that is run in that way.
+# Calls of a layer: what makes of a function one that is run in that way. Nothing here
+# is Python that autograph would translate, which takes long.
 WAYS = {
     "eager": lambda function: function,
-    "function": tf.function,
-    "jit_compile": lambda function: tf.function(function, jit_compile=True),
+    "function": functools.partial(tf.function, autograph=False),
+    "jit_compile": functools.partial(tf.function, autograph=False, jit_compile=True),
 }
 
 
@@ -62,11 +63,10 @@ def call_by_group(layer, x):
         one.set_weights(weights)
 
     # TensorFlow's own kernels lack some dense ones too.
-    @tf.function(jit_compile=True)
     def call(parts):
         return tf.concat([one(part) for one, part in zip(dense, parts)], axis=axis)
 
-    return call(parts)
+    return WAYS["jit_compile"](call)(parts)
 
 
 def convolve(x, kernel, groups, strides, dilation, padding):
@@ -95,13 +95,13 @@ def convolve(x, kernel, groups, strides, dilation, padding):
 
 def ops_of(function, *arguments):
     """Returns the types of the ops that a function consists of."""
-    graph = tf.function(function).get_concrete_function(*arguments).graph
+    graph = WAYS["function"](function).get_concrete_function(*arguments).graph
     return [op.type for op in graph.get_operations()]
 
 
 def compiled_by_xla(function, *arguments):
     """Returns whether a part of a function is compiled with XLA by itself."""
-    graph = tf.function(function).get_concrete_function(*arguments).graph
+    graph = WAYS["function"](function).get_concrete_function(*arguments).graph
     return "_XlaMustCompile" in str(graph.as_graph_def())
 
 

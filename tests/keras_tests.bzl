@@ -1,6 +1,6 @@
 """The tests of a patched Keras on a rebuilt wheel of TensorFlow."""
 
-def keras_tests(keras, release, official, environments, old):
+def keras_tests(keras, release, official, environments, old, workspace):
     """Makes the tests of one release of Keras on one of TensorFlow.
 
     Args:
@@ -11,6 +11,7 @@ def keras_tests(keras, release, official, environments, old):
         to a test's name.
       old: name of the repository of a release that Keras is a part of, whose
         models are to load here.
+      workspace: what decides how `make wheel` goes.
 
     Returns:
       The attributes of each test, by its name.
@@ -46,6 +47,18 @@ def keras_tests(keras, release, official, environments, old):
                 stock + "official.whl": "OFFICIAL_WHEEL",
             },
             main = "keras_patches_test.py",
+        ),
+        keras + "_reproduce_test": dict(
+            args = ["RealTest"],
+            data = workspace,
+            file_env = {
+                "//:WORKSPACE": "WORKSPACE",
+                stock + "official.txt": "OFFICIAL_NAME",
+                patched + "wheel.whl": "REBUILT_WHEEL",
+            },
+            main = "reproduce_test.py",
+            # A Bazel in a sandbox would have no sandbox for its own actions.
+            tags = ["local"],
         ),
     }
     for test in ("keras_run_time", "plugin_command", "plugin_jacobian", "plugin_lite"):

@@ -145,7 +145,7 @@ def release_tests(name, stock, environments, own_keras, keras, peers, old):
             })),
         )
     if keras:
-        tests.update(keras_tests(keras, release, official, environments, old))
+        tests.update(keras_tests(keras, release, official, environments, old, _WORKSPACE))
     _suite(name, name + "_", official, tests)
 
 def tool_tests(name, release, stock):
@@ -179,14 +179,12 @@ def tool_tests(name, release, stock):
             tags = ["local"],
         ),
         "reproduce_test": dict(
+            args = ["DifferencesTest"],
             data = _WORKSPACE,
             file_env = {
                 "//:WORKSPACE": "WORKSPACE",
                 official + "official.txt": "OFFICIAL_NAME",
-                release + "wheel.whl": "REBUILT_WHEEL",
             },
-            # As build_test.
-            tags = ["local"],
         ),
         "shared_build_test": dict(
             data = _WORKSPACE,

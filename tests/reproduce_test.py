@@ -13,6 +13,8 @@ CHOICE = make_variables(os.environ["OFFICIAL_NAME"])
 
 
 class RealTest(absltest.TestCase):
+    """A wheel of Keras, of which nothing is compiled: shared_build_test does that anew."""
+
     def test_same_bytes(self):
         workspace = Workspace(self)
         workspace.use_bazel(self, "--override_repository=%s=%s" % (OFFICIAL.name, OFFICIAL))

@@ -35,33 +35,48 @@ def _changes(patch):
 
 
 def _patched(source, patches):
-    """Returns a module's source with the hunks of each patch applied at their very places."""
+    """Applies the hunks of each patch to a module's source, at their very places.
+
+    Returns:
+      Each line, with its number in the source if it is from there.
+    """
+    lines = list(enumerate(source.splitlines()))
     for hunks in patches:
-        lines = source.splitlines()
         for start, hunk in reversed(hunks):
             # The next patch begins with other lines.
             changed = list(itertools.takewhile(re.compile("[ +-]").match, hunk.splitlines()))
-            before = [line[1:] for line in changed if line[0] != "+"]
-            after = [line[1:] for line in changed if line[0] != "-"]
-            place = slice(int(start) - 1, int(start) - 1 + len(before))
-            if lines[place] != before:
-                raise PatchError("differs")
-            lines[place] = after
-        source = "\n".join(lines) + "\n"
-    return source
+            place = first = int(start) - 1
+            after = []
+            for line in changed:
+                if line[0] == "+":
+                    after.append((None, line[1:]))
+                    continue
+                if place >= len(lines) or lines[place][1] != line[1:]:
+                    raise PatchError("differs")
+                if line[0] == " ":
+                    after.append(lines[place])
+                place += 1
+            lines[first:place] = after
+    return lines
 
 
-def _definitions(source):
-    """Returns the statements of a module, those in classes too, by qualified name or text."""
-    found = {}
-    for node in ast.parse(source).body:
+def _changed_definitions(lines):
+    """Yields those statements of a patched module, or of its classes, that are not as they were.
+
+    With the class that each is in, if any.
+    """
+
+    def is_changed(node):
+        first = min(part.lineno for part in [node, *getattr(node, "decorator_list", ())])
+        origins = [origin for origin, _ in lines[first - 1 : node.end_lineno]]
+        return None in origins or origins != list(range(origins[0], origins[0] + len(origins)))
+
+    for node in filter(is_changed, ast.parse("\n".join(line for _, line in lines)).body):
         if isinstance(node, ast.ClassDef):
-            for member in node.body:
-                name = getattr(member, "name", ast.dump(member))
-                found["%s.%s" % (node.name, name)] = member
+            for member in filter(is_changed, node.body):
+                yield node.name, member
         else:
-            found[getattr(node, "name", ast.dump(node))] = node
-    return found
+            yield None, node
 
 
 def _source_name(module):
@@ -144,51 +159,46 @@ def _add_attributes(owner, before, after, changes):
             attribute.enable()
 
 
-def _change_function(module, name, node, changes):
-    """Gives a function or method of a module the code of another definition."""
-    function = inspect.unwrap(functools.reduce(getattr, name.split("."), module))
+def _change_function(module, owner, node, changes):
+    """Gives a function of a module, or a method of a class of it, another definition's code."""
+    place = getattr(module, owner) if owner else module
+    function = inspect.unwrap(getattr(place, node.name))
     before = inspect.signature(function)
     node.decorator_list = []
-    owner, _, short_name = name.rpartition(".")
-    if owner:
-        # For super(), which refers to the class that the definition is in.
-        node = ast.ClassDef(owner, [], [], [node], [], type_params=[])
-    defined = _compiled(module, [ast.fix_missing_locations(node)])[name.partition(".")[0]]
-    new = getattr(defined, short_name) if owner else defined
+    # In its class, for super(), which refers to the one that the definition is in.
+    statement = ast.ClassDef(owner, [], [], [node], [], type_params=[]) if owner else node
+    defined = _compiled(module, [ast.fix_missing_locations(statement)])[statement.name]
+    new = getattr(defined, node.name) if owner else defined
     for attribute in "__code__", "__defaults__", "__kwdefaults__", "__doc__":
         changes.set(function, attribute, getattr(new, attribute))
-    if short_name == "__init__":
-        _add_attributes(getattr(module, owner), before, inspect.signature(function), changes)
+    if node.name == "__init__":
+        _add_attributes(place, before, inspect.signature(function), changes)
 
 
-def _change_module(module, source, patched, changes):
+def _change_module(module, lines, changes):
     """Makes a module what it would be if it had another source."""
     # Where `inspect` finds it, with which tf.function reads what it compiles.
-    lines = patched.splitlines(keepends=True)
-    linecache.cache[_source_name(module)] = len(patched), None, lines, _source_name(module)
-    before, after = _definitions(source), _definitions(patched)
-    for name, node in after.items():
-        old = before.get(name)
-        if old is not None and ast.dump(old) == ast.dump(node):
-            continue
-        if isinstance(old, ast.FunctionDef):
-            _change_function(module, name, node, changes)
-        elif old is None and (
-            isinstance(node, (ast.Import, ast.ImportFrom))
-            or isinstance(node, ast.FunctionDef)
-            and "." not in name
-        ):
-            names = [node.name] if isinstance(node, ast.FunctionDef) else []
+    text = [line + "\n" for _, line in lines]
+    linecache.cache[_source_name(module)] = sum(map(len, text)), None, text, _source_name(module)
+    for owner, node in _changed_definitions(lines):
+        is_function = isinstance(node, ast.FunctionDef)
+        place = getattr(module, owner, None) if owner else module
+        if is_function and node.name in getattr(place, "__dict__", {}):
+            _change_function(module, owner, node, changes)
+        elif not owner and (is_function or isinstance(node, (ast.Import, ast.ImportFrom))):
+            names = [node.name] if is_function else []
             names += [alias.asname or alias.name for alias in getattr(node, "names", [])]
             code = compile(ast.Module([node], []), _source_name(module), "exec")
             for new in names:
                 changes.keep(module, new)
             exec(code, vars(module))
-        elif isinstance(node, ast.Expr) and "." in name:
+        elif owner and place and isinstance(node, ast.Expr):
             # A class's documentation.
-            changes.set(getattr(module, name.partition(".")[0]), "__doc__", node.value.value)
+            changes.set(place, "__doc__", node.value.value)
         else:
-            raise NotImplementedError("%s of %s cannot be changed" % (name, module.__name__))
+            raise NotImplementedError(
+                "line %d of %s cannot be changed" % (node.lineno, module.__name__)
+            )
 
 
 def _import(name):
@@ -205,7 +215,7 @@ def plan(keras):
       keras: the Keras that runs.
 
     Returns:
-      Each module with its source and the patched one; none if it is patched already.
+      Each module with the lines of its patched source; none if it is patched already.
 
     Raises:
       PatchError: if this Keras is not the release that the patches are for.
@@ -227,7 +237,7 @@ def plan(keras):
                 continue  # Of another backend, which may not even be installed.
             module = _import(name)
             source = pathlib.Path(module.__file__).read_text(encoding="utf-8")
-            plans.append((module, source, _patched(source, patches)))
+            plans.append((module, _patched(source, patches)))
     except PatchError as error:
         message = "the patches are for Keras %s, and this one's %s %s" % (release, name, error)
         raise PatchError(message) from None
@@ -236,5 +246,5 @@ def plan(keras):
 
 def apply(plans, changes):
     """Makes the Changes that plan() has found."""
-    for module, source, patched in plans:
-        _change_module(module, source, patched, changes)
+    for module, lines in plans:
+        _change_module(module, lines, changes)
