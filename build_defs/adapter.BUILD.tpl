@@ -16,7 +16,7 @@ cc_library(
 plugin_library(
     name = "libgrouped_conv_kernels.so",
     exports = "@tensorflow_grouped_convolution//plugin:kernels.lds",
-    deps = ["//tensorflow/core/kernels/grouped_conv:kernel_library"],
+    deps = ["%{kernel_library}"],
 )
 
 # Libraries to link against under names that Bazel does not take for a library's:

@@ -34,17 +34,21 @@ _FIRST_CPU = "x86_64"
 # Fetches wheels, whichever CPython they are for.
 _INTERPRETER = "3.11"
 
+_KERNEL_LIBRARY = "//tensorflow/core/kernels/grouped_conv:kernel_library"
+
 # The environment variable that names the interpreter of @adapter_here: its
 # path, and behind a space the version of its TensorFlow.
 _HERE = "TF_GROUPED_CONV_FOR"
 
-def _declare(repository_ctx, flags, kernels, more = "", cpu = ""):
+def _declare(repository_ctx, flags, kernels, sources = "", more = "", cpu = ""):
     """Makes the repository of an adapter, of which official/ is there.
 
     Args:
       repository_ctx: of the rule.
       flags: for the compiler.
       kernels: label of the library that it calls.
+      sources: name of the repository that its own such library is compiled in, if
+        that is another.
       more: what the BUILD file has beside the libraries.
       cpu: the processor that it is for, if that may be another than this machine's.
     """
@@ -72,6 +76,7 @@ def _declare(repository_ctx, flags, kernels, more = "", cpu = ""):
         "BUILD",
         Label("//build_defs:adapter.BUILD.tpl"),
         {
+            "%{kernel_library}": "@%s//:kernel_library" % sources if sources else _KERNEL_LIBRARY,
             "%{kernels}": kernels,
             "%{more}": more,
         },
@@ -113,6 +118,7 @@ def _adapter_impl(repository_ctx):
         repository_ctx,
         _flags_of(repository_ctx),
         "@plugin//%s:kernels" % _package(attr.cpu),
+        attr.release,
         cpu = attr.cpu,
     )
 
@@ -122,6 +128,7 @@ _adapter = repository_rule(
         PIN,
         cpu = attr.string(mandatory = True),
         interpreter = attr.string(mandatory = True),
+        release = attr.string(),
         stand_ins = attr.label_keyed_string_dict(allow_files = True),
         stock = attr.label(allow_single_file = True),
         tested = attr.bool(),
@@ -185,7 +192,7 @@ def _local_adapter_impl(repository_ctx):
         repository_ctx,
         flags,
         "//:kernels",
-        _PLUGIN_HERE.format(
+        more = _PLUGIN_HERE.format(
             # Of nightlies each is another.
             serves = version if "-dev" in version else _minor(version),
             version = version.replace("-", "."),
@@ -257,7 +264,8 @@ def tensorflow_adapter(
       cpu: the processor, as `uname -m` has it.
       distribution: whose wheel it is, such as one that has nothing for GPUs.
     """
-    stock = "stock_" + wheel_name(distribution, version, python)
+    release = wheel_name(distribution, version, python)
+    stock = "stock_" + release
     shared = cpu == _FIRST_CPU and stock in native.existing_rules()
     parts = ["adapter", _package(cpu), _minor(version).replace(".", "_")]
     _adapter(
@@ -266,6 +274,8 @@ def tensorflow_adapter(
         distribution = distribution,
         interpreter = _INTERPRETER,
         python = python,
+        # Nor are the kernels compiled twice.
+        release = release if shared and release in native.existing_rules() else "",
         sha256 = sha256,
         stand_ins = STAND_INS,
         # What is there is not fetched twice.

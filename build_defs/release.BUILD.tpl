@@ -35,6 +35,12 @@ cc_binary(
     ],
 )
 
+# Of which the plugin makes a library of its own.
+alias(
+    name = "kernel_library",
+    actual = "//tensorflow/core/kernels/grouped_conv:kernel_library",
+)
+
 OVERLAY = glob(
     ["overlay/**/*.py"],
     exclude = ["overlay/**/*_test.py"],

@@ -85,7 +85,9 @@ def make_model(
     model = keras.Model(inputs, x)
     loss = "mse" if dtype != "float64" else lambda y, z: tf.reduce_mean((y - z) ** 2)
     # The one that others are compared with makes no graphs, which takes long.
-    model.compile(keras.optimizers.SGD(RATE), loss, run_eagerly=dtype == "float64", jit_compile=False)
+    model.compile(
+        keras.optimizers.SGD(RATE), loss, run_eagerly=dtype == "float64", jit_compile=False
+    )
     return model
 
 

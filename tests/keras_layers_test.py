@@ -166,8 +166,10 @@ class LayersTest(parameterized.TestCase):
             return keras.ops.conv(x, kernel, strides, padding, data_format, 2)
 
         for name, way in WAYS.items():
-            with self.subTest(name):
-                self.assert_close(way(conv)(x), expected)
+            # To compile it takes long.
+            if name != "jit_compile" or padding == "same":
+                with self.subTest(name):
+                    self.assert_close(way(conv)(x), expected)
         self.assertEqual(conv(keras.Input(x.shape[1:])).shape, (None,) + expected.shape[1:])
 
     @parameterized.parameters(*itertools.product((1, 2, 3), FORMATS, (1, 4)))
@@ -296,7 +298,7 @@ class LayersTest(parameterized.TestCase):
 
     def test_small_convolutions_in_bfloat16(self):
         draw = np.random.RandomState(0)
-        for _ in range(60):
+        for i in range(60):
             rank = draw.randint(1, 4)
             groups, per_group, filters = draw.randint(1, 5), draw.randint(1, 9), draw.randint(1, 9)
             strides, padding = int(draw.randint(1, 3)), draw.choice(["same", "valid"])
@@ -306,7 +308,7 @@ class LayersTest(parameterized.TestCase):
             kernel = draw.randint(-4, 5, (*draw.randint(1, 4, rank), per_group, groups * filters))
             expected = convolve(x, kernel, groups, strides, 1, padding)
             arguments = tf.constant(x, tf.bfloat16), tf.constant(kernel, tf.bfloat16)
-            for name in "eager", "function":
+            for name in ("eager", "function") if i % 3 == 0 else ("eager",):
                 with self.subTest("%s * %s, %d groups" % (x.shape, kernel.shape, groups)):
                     conv = functools.partial(keras.ops.conv, strides=strides, padding=padding)
                     conv = WAYS[name](conv)

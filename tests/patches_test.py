@@ -202,26 +202,42 @@ class VerifyTest(PatchTestCase, parameterized.TestCase):
     def test_patches_as_they_are_pass(self):
         self.assertIn("No problems", self.succeed("verify.py"))
 
+    def change(self, patch, pattern, replacement):
+        text, count = re.subn(pattern, replacement, patch.read_text(), count=1)
+        self.assertEqual(count, 1, "%s in %s" % (pattern, patch.name))
+        patch.write_text(text)
+
     @parameterized.named_parameters(
         ("offset", r"\n@@ (.*) \+(\d)", r"\n@@ \1 +1\2", "applies with an offset"),
         ("context", "\n tensorflow.*|\n   return .*", "\n # not there", "does not apply: .*hunk 1"),
-        ("no_status", "Forwarded: .*\n(?: .*\n)*", "", "has no field Forwarded"),
-        ("odd_status", "Forwarded: ", "Forwarded: perhaps ", "neither yes, no nor not-needed"),
-        ("no_end", "Drop-When: .*\n(?: .*\n)*", "", "has no field Drop-When"),
-        ("no_trees", "Applies-To: .*\n", "", "has no field Applies-To"),
-        ("odd_tree", "Applies-To: .*\n", "Applies-To: moon\n", "Applies-To is not of"),
-        ("no_reason", r"(\nSubject: .*(?:\n .*)*\n)\n(?:.*\n)*?Forw", r"\1\nForw", "say why"),
         ("whole_file", "\n--- a/.*", "\n--- /dev/null", "adds, deletes or renames a file"),
-        ("lint", r"\n\+(\s+)raise ", r"\n+\1import os; raise ", "E702 .*import os; raise"),
+        ("odd_tree", "Applies-To: .*\n", "Applies-To: moon\n", "Applies-To is not of"),
     )
     def test_names_what_is_wrong_with_a_patch(self, pattern, replacement, message):
-        text, count = re.subn(pattern, replacement, self.first().read_text(), count=1)
-        self.assertEqual(count, 1)
-        self.first().write_text(text)
-        self.fail_with(
-            "(?s)%s.*%s" % (self.first().name if "E702" not in message else "", message),
-            "verify.py",
+        self.change(self.first(), pattern, replacement)
+        self.fail_with("(?s)%s.*%s" % (self.first().name, message), "verify.py")
+
+    def test_names_lint(self):
+        self.change(self.first(), r"\n\+(\s+)raise ", r"\n+\1import os; raise ")
+        self.fail_with("E702 .*import os; raise", "verify.py")
+
+    def test_names_what_is_wrong_with_messages(self):
+        """Each of another patch, all in one run."""
+        wrong = (
+            ("Forwarded: .*\n(?: .*\n)*", "", "has no field Forwarded"),
+            ("Forwarded: ", "Forwarded: perhaps ", "neither yes, no nor not-needed"),
+            ("Drop-When: .*\n(?: .*\n)*", "", "has no field Drop-When"),
+            ("Applies-To: .*\n", "", "has no field Applies-To"),
+            (r"(\nSubject: .*(?:\n .*)*\n)\n(?:.*\n)*?Forw", r"\1\nForw", "say why"),
         )
+        names = (self.patches / "series").read_text().split()
+        self.assertGreaterEqual(len(names), len(wrong))
+        for name, (pattern, replacement, _) in zip(names, wrong):
+            self.change(self.patches / name, pattern, replacement)
+        status, output = self.call("verify.py")
+        self.assertNotEqual(status, 0)
+        for name, (_, _, message) in zip(names, wrong):
+            self.assertRegex(output, "%s.*%s" % (name, message))
 
     def test_names_overlay_files_that_the_release_has(self):
         (self.folder / "tensorflow_overlay" / CONVOLUTIONAL).write_text("")

@@ -9,8 +9,10 @@ import tempfile
 
 SOURCE = pathlib.Path(os.environ["WORKSPACE"]).resolve().parent
 
-# An option of Bazel, for builds that need not compile anew what ci/run_tests has compiled.
-REUSE = "--disk_cache=%s" % (SOURCE / "build/compiled_for_tests")
+# Bazel's cache of what ci/run_tests has compiled, and an option for builds that need not
+# compile it anew.
+COMPILED = SOURCE / "build/compiled_for_tests"
+REUSE = "--disk_cache=%s" % COMPILED
 
 
 def make_variables(official_name):

@@ -483,8 +483,9 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
       self._call(op, arguments, known)
 
   def testPaddingsBeyondMemory(self):
-    # For memory that is not there, TensorFlow waits for ten seconds.
-    for place in range(8):
+    # For memory that is not there, TensorFlow waits for ten seconds: of the
+    # batch and of the channels one.
+    for place in 0, 2, 3, 4, 5, 7:
       paddings = np.array([0, 0, 1, 1, 1, 1, 0, 0])
       paddings[place] = 2**31 - 1
       with self.assertRaises((ValueError, errors.InvalidArgumentError,
