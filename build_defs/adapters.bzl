@@ -40,11 +40,30 @@ _KERNEL_LIBRARY = "//tensorflow/core/kernels/grouped_conv:kernel_library"
 # path, and behind a space the version of its TensorFlow.
 _HERE = "TF_GROUPED_CONV_FOR"
 
-def _declare(repository_ctx, flags, kernels, sources = "", more = "", cpu = ""):
+def _prepare(repository_ctx):
+    """Takes what is this project's: before all that takes long, see fetch_wheel().
+
+    Args:
+      repository_ctx: of the rule of an adapter.
+
+    Returns:
+      The paths of templates, as _declare() takes them.
+    """
+    link_sources(repository_ctx)
+    return [
+        repository_ctx.path(label)
+        for label in (
+            Label("//build_defs:release.bzl.tpl"),
+            Label("//build_defs:adapter.BUILD.tpl"),
+        )
+    ]
+
+def _declare(repository_ctx, templates, flags, kernels, sources = "", more = "", cpu = ""):
     """Makes the repository of an adapter, of which official/ is there.
 
     Args:
       repository_ctx: of the rule.
+      templates: of release.bzl and BUILD.
       flags: for the compiler.
       kernels: label of the library that it calls.
       sources: name of the repository that its own such library is compiled in, if
@@ -52,7 +71,6 @@ def _declare(repository_ctx, flags, kernels, sources = "", more = "", cpu = ""):
       more: what the BUILD file has beside the libraries.
       cpu: the processor that it is for, if that may be another than this machine's.
     """
-    link_sources(repository_ctx)
     repository_ctx.symlink(
         "official/tensorflow/libtensorflow_framework.so.2",
         "framework",
@@ -60,7 +78,7 @@ def _declare(repository_ctx, flags, kernels, sources = "", more = "", cpu = ""):
     repository_ctx.file("flags.bzl", "COMPILE_FLAGS = %s\n" % flags, executable = False)
     repository_ctx.template(
         "release.bzl",
-        Label("//build_defs:release.bzl.tpl"),
+        templates[0],
         {
             "%{stock}": repository_ctx.name,
             # What 2.2.3 calls by the only name it has, later releases deprecate.
@@ -74,7 +92,7 @@ def _declare(repository_ctx, flags, kernels, sources = "", more = "", cpu = ""):
     )
     repository_ctx.template(
         "BUILD",
-        Label("//build_defs:adapter.BUILD.tpl"),
+        templates[1],
         {
             "%{kernel_library}": "@%s//:kernel_library" % sources if sources else _KERNEL_LIBRARY,
             "%{kernels}": kernels,
@@ -106,6 +124,7 @@ def _package(cpu):
 
 def _adapter_impl(repository_ctx):
     attr = repository_ctx.attr
+    templates = _prepare(repository_ctx)
     if attr.stock:
         stock = repository_ctx.path(attr.stock).dirname
         repository_ctx.symlink(stock.get_child("official"), "official")
@@ -116,6 +135,7 @@ def _adapter_impl(repository_ctx):
         repository_ctx.delete("official.whl")
     _declare(
         repository_ctx,
+        templates,
         _flags_of(repository_ctx),
         "@plugin//%s:kernels" % _package(attr.cpu),
         attr.release,
@@ -169,6 +189,7 @@ def _local_adapter_impl(repository_ctx):
     if not here:
         repository_ctx.file("BUILD", executable = False)
         return
+    templates = _prepare(repository_ctx)
     python = here.rpartition(" ")[0]
     result = repository_ctx.execute(
         [python, "-W", "ignore", "-c", _ASK],
@@ -190,6 +211,7 @@ def _local_adapter_impl(repository_ctx):
     repository_ctx.symlink(python, "python")
     _declare(
         repository_ctx,
+        templates,
         flags,
         "//:kernels",
         more = _PLUGIN_HERE.format(
