@@ -152,11 +152,20 @@ class BatchNormalizationTest(parameterized.TestCase):
         # oneDNN adds one after the other: the sum is as coarse as a thousandth of a value.
         self.assert_close(actual, tf.cast(expected, actual.dtype), 5e-3)
 
+    def skip_without_integers(self, **options):
+        x = np.ones(IMAGES, np.int32)
+        try:
+            run(make(x.shape, **options), x)
+        except TypeError:
+            self.skipTest("this Keras has no normalization of integers")
+
     def test_integers(self):
+        self.skip_without_integers()
         self.compare(np.arange(360).reshape(IMAGES) % 7)
 
     @parameterized.parameters("mixed_bfloat16", "mixed_float16")
     def test_integers_that_do_not_fit_16_bits(self, policy):
+        self.skip_without_integers(dtype=policy)
         x = (60000 * random((3, 5, 4, 16))).astype(np.int32)
         self.compare(x, 2e-2, dtype=policy)
 
@@ -220,7 +229,8 @@ class BatchNormalizationTest(parameterized.TestCase):
                 self.compare(x, fused=False, **{option: True})
 
     def test_wrong_mask(self):
-        with patched(), self.assertRaisesRegex(ValueError, "mask"):
+        wrong = (ValueError, tf.errors.InvalidArgumentError)
+        with patched(), self.assertRaisesRegex(wrong, "mask"):
             make(IMAGES)(random(IMAGES), training=True, mask=tf.constant([True]))
 
     @parameterized.parameters(-1, 1)

@@ -100,6 +100,14 @@ def _pays(shape, axis):
 
 def _normalize(tf, layer, inputs):
     """Does what a layer's call() does in training, with the op."""
+    from keras.src.backend import AutocastScope
+
+    # The first releases of Keras 3 give the variables in the type that is computed in.
+    with AutocastScope(None):
+        return _normalize_with(tf, layer, inputs)
+
+
+def _normalize_with(tf, layer, inputs):
     channels = inputs.shape[layer.axis]
     # The op's statistics are float32 whatever the type of what is normalized.
     # What is of another type than the layer computes in may not fit that.

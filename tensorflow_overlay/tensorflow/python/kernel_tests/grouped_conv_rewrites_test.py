@@ -354,19 +354,19 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
       expected = nn_ops.relu(nn_ops.bias_add(expected, bias)).numpy()
       self.assertAllClose(expected, actual.numpy(), rtol=2e-2, atol=5e-2)
 
-  @parameterized.parameters(1, 2)
-  def testLargeDepthwiseInBfloat16(self, stride):
+  @parameterized.parameters(*itertools.product((1, 2), (False, True)))
+  def testLargeDepthwiseInBfloat16(self, stride, depthwise_op):
     """These are left to oneDNN where that is faster."""
     if dtypes.bfloat16 not in _TOLERANCE:
       self.skipTest('There is no such convolution.')
     random = np.random.RandomState(stride)
     x = random.uniform(-1, 1, (2, 64 * stride, 64 * stride, 64))
-    w = random.uniform(-1, 1, (3, 3, 64, 1))
+    w = random.uniform(-1, 1, (3, 3, 64, 1) if depthwise_op else (3, 3, 1, 64))
+    op = gen_nn_ops.depthwise_conv2d_native if depthwise_op else gen_nn_ops.conv2d
 
     @def_function.function
     def function(x, w):
-      y = gen_nn_ops.depthwise_conv2d_native(
-          x, w, strides=[1, stride, stride, 1], padding='SAME')
+      y = op(x, w, strides=[1, stride, stride, 1], padding='SAME')
       return array_ops.identity(nn_ops.relu(y))
 
     with context.eager_mode():

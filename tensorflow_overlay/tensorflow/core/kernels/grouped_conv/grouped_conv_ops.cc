@@ -99,7 +99,7 @@ bool HasAmx() {
 //   7x7, 32                       0.74 / 0.73
 //   14x14, 16                     0.83 / 0.74
 // Ours has tiles for even numbers of channels, and for odd ones where groups
-// can be merged, which was not compared. By the depthwise op with 3x3:
+// can be merged, which was not compared. Depthwise 3x3, by either op:
 //   56x56, 144 channels           1.03 / 1.29
 //   112x112, 96, stride 2         1.17 / 1.56
 //   14x14, 384                    0.63 / 0.57
@@ -133,7 +133,7 @@ bool OneDnnIsFaster(OpKernelContext* context, bfloat16, const ConvGeometry& g) {
       g.layout != Layout::kChannelsLast) {
     return false;
   }
-  if (IsDepthwise(op)) return IsPlainDepthwise(g);
+  if (g.input_channels_per_group() == 1) return IsPlainDepthwise(g);
   return g.filter_taps() > 1 && IsPlain(g.dim[1]) && IsPlain(g.dim[2]) &&
          g.input_channels_per_group() >= fewest_channels &&
          g.output_channels_per_group() >= fewest_channels;
