@@ -361,8 +361,10 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
       self.skipTest('There is no such convolution.')
     random = np.random.RandomState(stride)
     x = random.uniform(-1, 1, (2, 64 * stride, 64 * stride, 64))
-    w = random.uniform(-1, 1, (3, 3, 64, 1) if depthwise_op else (3, 3, 1, 64))
-    op = gen_nn_ops.depthwise_conv2d_native if depthwise_op else gen_nn_ops.conv2d
+    op, shape = gen_nn_ops.conv2d, (3, 3, 1, 64)
+    if depthwise_op:
+      op, shape = gen_nn_ops.depthwise_conv2d_native, (3, 3, 64, 1)
+    w = random.uniform(-1, 1, shape)
 
     @def_function.function
     def function(x, w):
