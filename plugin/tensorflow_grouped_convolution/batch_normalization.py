@@ -100,7 +100,7 @@ def _pays(shape, axis):
 
 def _normalize(tf, layer, inputs):
     """Does what a layer's call() does in training, with the op."""
-    from keras.src.backend import AutocastScope
+    from keras.src.backend.common import AutocastScope
 
     # The first releases of Keras 3 give the variables in the type that is computed in.
     with AutocastScope(None):
