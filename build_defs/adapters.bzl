@@ -47,23 +47,20 @@ def _prepare(repository_ctx):
       repository_ctx: of the rule of an adapter.
 
     Returns:
-      The paths of templates, as _declare() takes them.
+      The paths of the templates of release.bzl and BUILD.
     """
     link_sources(repository_ctx)
-    return [
-        repository_ctx.path(label)
-        for label in (
-            Label("//build_defs:release.bzl.tpl"),
-            Label("//build_defs:adapter.BUILD.tpl"),
-        )
-    ]
+    return struct(
+        release = repository_ctx.path(Label("//build_defs:release.bzl.tpl")),
+        build = repository_ctx.path(Label("//build_defs:adapter.BUILD.tpl")),
+    )
 
 def _declare(repository_ctx, templates, flags, kernels, sources = "", more = "", cpu = ""):
     """Makes the repository of an adapter, of which official/ is there.
 
     Args:
       repository_ctx: of the rule.
-      templates: of release.bzl and BUILD.
+      templates: what _prepare() returned.
       flags: for the compiler.
       kernels: label of the library that it calls.
       sources: name of the repository that its own such library is compiled in, if
@@ -78,7 +75,7 @@ def _declare(repository_ctx, templates, flags, kernels, sources = "", more = "",
     repository_ctx.file("flags.bzl", "COMPILE_FLAGS = %s\n" % flags, executable = False)
     repository_ctx.template(
         "release.bzl",
-        templates[0],
+        templates.release,
         {
             "%{stock}": repository_ctx.name,
             # What 2.2.3 calls by the only name it has, later releases deprecate.
@@ -92,7 +89,7 @@ def _declare(repository_ctx, templates, flags, kernels, sources = "", more = "",
     )
     repository_ctx.template(
         "BUILD",
-        templates[1],
+        templates.build,
         {
             "%{kernel_library}": "@%s//:kernel_library" % sources if sources else _KERNEL_LIBRARY,
             "%{kernels}": kernels,

@@ -252,7 +252,8 @@ exec "$environment/bin/python" "%s" "$@"
                 ctx.files.data + ctx.files.file_env,
             ),
         ),
-        # Not in a sandbox, into which each of an unpacked wheel's files is linked.
+        # Not in a sandbox: each of an unpacked wheel's files would be linked into
+        # it, and a Bazel that a test runs would have none for its own actions.
         testing.ExecutionInfo(dict(ON_THIS_MACHINE, **{"no-sandbox": "1"})),
     ]
 

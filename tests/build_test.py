@@ -31,7 +31,8 @@ class BuildTest(absltest.TestCase):
         return workspace
 
     def test_another_folder_gives_the_same_bytes(self):
-        # Also if all is compiled there, as shared_build_test shows.
+        # Also if it is compiled there, as shared_build_test shows of all but the
+        # kernels for AVX2 and AVX-512.
         workspace = self.workspace_with_the_official_wheel()
         status, printed = workspace.run("make", "wheel", **RELEASE)
         self.assertEqual(status, 0, printed)

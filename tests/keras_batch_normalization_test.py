@@ -125,6 +125,20 @@ class BatchNormalizationTest(parameterized.TestCase):
     def test_mixed_precision(self, policy, axis, rank):
         self.compare(random(RANKS[rank - 2]), policy[1], dtype=policy[0], axis=axis)
 
+    @parameterized.parameters("mixed_bfloat16", "mixed_float16")
+    def test_variables_that_are_cast(self, policy):
+        """As those of the first releases of Keras 3 are to what is computed in."""
+
+        def run_cast():
+            layer = make(IMAGES, dtype=policy)
+            for variable in layer.weights:
+                variable._autocast = True
+            return run(layer, random(IMAGES))
+
+        expected = run_cast()
+        with patched():
+            self.assert_close(run_cast(), expected, 2e-2)
+
     @parameterized.parameters(16, 24)
     def test_mixed_precision_in_the_type_that_is_faster(self, channels):
         x = tf.zeros((2, 4, 4, channels), tf.bfloat16)

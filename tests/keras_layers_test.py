@@ -308,6 +308,7 @@ class LayersTest(parameterized.TestCase):
             kernel = draw.randint(-4, 5, (*draw.randint(1, 4, rank), per_group, groups * filters))
             expected = convolve(x, kernel, groups, strides, 1, padding)
             arguments = tf.constant(x, tf.bfloat16), tf.constant(kernel, tf.bfloat16)
+            # To make a graph of each takes long.
             for name in ("eager", "function") if i % 3 == 0 else ("eager",):
                 with self.subTest("%s * %s, %d groups" % (x.shape, kernel.shape, groups)):
                     conv = functools.partial(keras.ops.conv, strides=strides, padding=padding)

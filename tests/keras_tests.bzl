@@ -57,8 +57,6 @@ def keras_tests(keras, release, official, environments, old, workspace):
                 patched + "wheel.whl": "REBUILT_WHEEL",
             },
             main = "reproduce_test.py",
-            # A Bazel in a sandbox would have no sandbox for its own actions.
-            tags = ["local"],
         ),
     }
     for test in ("keras_run_time", "plugin_command", "plugin_jacobian", "plugin_lite"):

@@ -105,8 +105,6 @@ def release_tests(name, stock, environments, own_keras, keras, peers, old):
                 release + "wheel.name.txt": "REBUILT_NAME",
                 release + "wheel.whl": "REBUILT_WHEEL",
             },
-            # A Bazel in a sandbox would have no sandbox for its own actions.
-            tags = ["local"],
         )
         tests["distribute_test"] = dict(path = [release + "installed"])
 
@@ -176,8 +174,6 @@ def tool_tests(name, release, stock):
                 "//:WORKSPACE": "WORKSPACE",
                 official + "official.txt": "OFFICIAL_NAME",
             },
-            # As build_test.
-            tags = ["local"],
         ),
         "reproduce_test": dict(
             args = ["DifferencesTest"],
@@ -195,8 +191,6 @@ def tool_tests(name, release, stock):
                 release + "wheel.name.txt": "REBUILT_NAME",
                 release + "wheel.whl": "REBUILT_WHEEL",
             },
-            # As build_test.
-            tags = ["local"],
         ),
     }
     for test in ("apply_test", "follow_upstream_test", "patches_test"):
@@ -227,7 +221,7 @@ def _suite(name, prefix, official, tests):
             name = prefix + test,
             environment = official + "env/pyvenv.cfg",
             main = attributes.pop("main", test + ".py"),
-            tags = ["manual"] + attributes.pop("tags", []),
+            tags = ["manual"],
             **attributes
         )
     native.test_suite(

@@ -13,7 +13,7 @@ CHOICE = make_variables(os.environ["OFFICIAL_NAME"])
 
 
 class RealTest(absltest.TestCase):
-    """A wheel of Keras, of which nothing is compiled: shared_build_test compiles anew."""
+    """A wheel of Keras, of which nothing is compiled; shared_build_test compiles in new folders."""
 
     def test_same_bytes(self):
         workspace = Workspace(self)

@@ -49,11 +49,14 @@ def fuse(keras, changes):
 def _fused(call):
     """Returns what calls the op, or else what Keras has in its place."""
     import tensorflow as tf
+    from keras.src.backend.common import AutocastScope
 
     @functools.wraps(call)
     def fused(self, inputs, training=None, mask=None):
         if training and self.trainable and _takes(tf, self, inputs, mask):
-            return _normalize(tf, self, inputs)
+            # The first releases of Keras 3 give the variables in the type that is computed in.
+            with AutocastScope(None):
+                return _normalize(tf, self, inputs)
         return call(self, inputs, training=training, mask=mask)
 
     return tf.autograph.experimental.do_not_convert(fused)
@@ -100,14 +103,6 @@ def _pays(shape, axis):
 
 def _normalize(tf, layer, inputs):
     """Does what a layer's call() does in training, with the op."""
-    from keras.src.backend.common import AutocastScope
-
-    # The first releases of Keras 3 give the variables in the type that is computed in.
-    with AutocastScope(None):
-        return _normalize_with(tf, layer, inputs)
-
-
-def _normalize_with(tf, layer, inputs):
     channels = inputs.shape[layer.axis]
     # The op's statistics are float32 whatever the type of what is normalized.
     # What is of another type than the layer computes in may not fit that.

@@ -386,8 +386,8 @@ void ForEachInstructionSet(const F& test) {
   const std::string restore = chosen == nullptr ? "" : chosen;
   std::string only;
 #ifdef __SANITIZE_THREAD__
-  // The best one alone, as each takes a minute: which thread writes what and
-  // when is decided by the same code for all.
+  // The best one alone, to save time: which thread writes what and when is
+  // decided by the same code for all.
   unsetenv("TF_GROUPED_CONV_ISA");
   only = InstructionSet();
 #endif
