@@ -150,7 +150,7 @@ def put_instruction_sets(kept):
         (kept / folder).mkdir(exist_ok=True)
     for result in COMPILED.glob("ac_*"):
         data = result.read_bytes()
-        if b"/_objs/kernels/kernels_avx" in data:
+        if re.search(rb"/_objs/kernels/kernels_(filter_)?avx", data):
             shutil.copy(result, kept / "ac" / result.name[len("ac_") :])
             for digest in re.findall(r"[0-9a-f]{64}", data.decode(errors="ignore")):
                 if (COMPILED / digest).exists():

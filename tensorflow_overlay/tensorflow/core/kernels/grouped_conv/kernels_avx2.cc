@@ -15,10 +15,7 @@ limitations under the License.
 
 #ifdef __x86_64__
 
-#pragma GCC target("avx2,fma,f16c")
-#define GROUPED_CONV_ISA avx2
-#define GROUPED_CONV_VECTOR_BYTES 32
-#define GROUPED_CONV_REGISTERS 16
+#include "tensorflow/core/kernels/grouped_conv/isa_avx2.h"
 #include "tensorflow/core/kernels/grouped_conv/kernels_impl.h"
 
 #endif  // __x86_64__

@@ -15,10 +15,7 @@ limitations under the License.
 
 #ifdef __x86_64__
 
-#pragma GCC target("avx512f,avx512dq,avx512vl,fma,f16c")
-#define GROUPED_CONV_ISA avx512
-#define GROUPED_CONV_VECTOR_BYTES 64
-#define GROUPED_CONV_REGISTERS 32
+#include "tensorflow/core/kernels/grouped_conv/isa_avx512.h"
 #include "tensorflow/core/kernels/grouped_conv/kernels_impl.h"
 
 #endif  // __x86_64__

@@ -13,7 +13,5 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-#define GROUPED_CONV_ISA generic
-#define GROUPED_CONV_VECTOR_BYTES 16
-#define GROUPED_CONV_REGISTERS 16
+#include "tensorflow/core/kernels/grouped_conv/isa_generic.h"
 #include "tensorflow/core/kernels/grouped_conv/kernels_impl.h"

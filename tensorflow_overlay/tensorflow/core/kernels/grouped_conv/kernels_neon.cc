@@ -13,14 +13,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-// 64-bit Arm has NEON, with fused multiply-adds, in every processor, so it
-// takes no flag.
-
 #ifdef __aarch64__
 
-#define GROUPED_CONV_ISA neon
-#define GROUPED_CONV_VECTOR_BYTES 16
-#define GROUPED_CONV_REGISTERS 32
+#include "tensorflow/core/kernels/grouped_conv/isa_neon.h"
 #include "tensorflow/core/kernels/grouped_conv/kernels_impl.h"
 
 #endif  // __aarch64__

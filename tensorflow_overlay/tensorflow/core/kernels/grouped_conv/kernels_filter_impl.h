@@ -13,7 +13,9 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-// FilterGradient's kernels: a part of kernels_impl.h, which includes this.
+// FilterGradient's kernels, for one instruction set: see vectors_impl.h.
+
+#include "tensorflow/core/kernels/grouped_conv/vectors_impl.h"
 
 namespace grouped_conv {
 namespace GROUPED_CONV_ISA {
@@ -183,6 +185,36 @@ void Add(int64_t size, const S* more, S* sums) {
   }
 }
 
+template <typename S, int kLogGroups>
+struct FillOuter {
+  template <typename Table>
+  static void Fill(Table* table) {
+    table->sum_outer[kLogGroups] = SumOuter<S, 1 << kLogGroups>;
+    FillOuter<S, (2 << kLogGroups <= Simd<S>::kLanes ? kLogGroups + 1
+                                                     : -1)>::Fill(table);
+  }
+};
+template <typename S>
+struct FillOuter<S, -1> {
+  template <typename Table>
+  static void Fill(Table*) {}
+};
+
+template <typename T>
+void AddTo(Kernels<T>* table) {
+  FillOuter<Sum<T>, 0>::Fill(table);
+  table->add = Add<Sum<T>>;
+}
+
 }  // namespace
+
+void AddFilterKernels(AllKernels* kernels) {
+  AddTo(&kernels->of_float);
+  AddTo(&kernels->of_double);
+  AddTo(&kernels->of_half);
+  AddTo(&kernels->of_bfloat16);
+  AddTo(&kernels->of_int32);
+}
+
 }  // namespace GROUPED_CONV_ISA
 }  // namespace grouped_conv
