@@ -15,6 +15,8 @@ limitations under the License.
 
 // Grouped convolution and its gradients by their definition, in loops that
 // share nothing with the kernels: what tests compare with.
+//
+// Arrays are those of the tensors, as numbers in double precision.
 
 #ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_GROUPED_CONV_REFERENCE_H_
 #define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_GROUPED_CONV_REFERENCE_H_
@@ -77,6 +79,20 @@ void ForEachProduct(const ConvGeometry& g, const Visit& visit) {
     }
   }
 }
+
+enum class Pass { kForward, kInputGradient, kFilterGradient };
+
+// What a pass computes, and the sum of the magnitudes of what is summed:
+// elements of `sum` and `magnitude`, which are zeros before, of those of its
+// two factors, in the order input, filter, output.
+void SumProducts(const ConvGeometry& g, Pass pass, const double* first,
+                 const double* second, double* sum, double* magnitude);
+
+// The sum of the magnitudes of what Winograd's algorithm sums, where forward or
+// the input's gradient is computed by it. `x` is the input or the output's
+// gradient.
+void SumWinogradMagnitudes(const ConvGeometry& g, Pass pass, const double* x,
+                           const double* filter, double* magnitude);
 
 }  // namespace grouped_conv
 
