@@ -229,6 +229,8 @@ def _python_test_impl(ctx):
         'export %s="$PWD/%s"' % (name, target.files.to_list()[0].short_path)
         for target, name in ctx.attr.file_env.items()
     ] + ['export %s="%s"' % variable for variable in ctx.attr.env.items()]
+    startup, _, _ = ctx.file._startup.short_path.rpartition("/")
+    folders = [file.short_path for file in ctx.files.path] + [startup]
     ctx.actions.write(launcher, """\
 #!/usr/bin/env bash
 set -euo pipefail
@@ -241,14 +243,14 @@ exec "$environment/bin/python" "%s" "$@"
 """ % (
         ctx.file.environment.short_path,
         "\n".join(exports),
-        ":".join(["$PWD/" + file.short_path for file in ctx.files.path]),
+        ":".join(["$PWD/" + path for path in folders]),
         ctx.file.main.short_path,
     ), is_executable = True)
     return [
         DefaultInfo(
             executable = launcher,
             runfiles = ctx.runfiles(
-                [ctx.file.environment, ctx.file.main] + ctx.files.path +
+                [ctx.file.environment, ctx.file.main, ctx.file._startup] + ctx.files.path +
                 ctx.files.data + ctx.files.file_env,
             ),
         ),
@@ -276,6 +278,10 @@ python_test = rule(
         "file_env": attr.label_keyed_string_dict(
             allow_files = True,
             doc = "Files whose paths are given in environment variables.",
+        ),
+        "_startup": attr.label(
+            default = Label("//build_defs:test_startup/sitecustomize.py"),
+            allow_single_file = True,
         ),
     },
     doc = "A test in Python that runs in a release's virtual environment.",

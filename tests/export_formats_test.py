@@ -3,6 +3,7 @@
 What runs here is to compute what the model does.
 """
 
+import gc
 import importlib.util
 import os
 import pathlib
@@ -128,6 +129,9 @@ def count_ops(path, target):
 class ExportTestCase(parameterized.TestCase):
     def setUp(self):
         super().setUp()
+        # What is there is not looked at any more for garbage, which coremltools asks for
+        # several times for each model.
+        gc.freeze()
         self.folder = os.path.join(self.enter_context(tempfile.TemporaryDirectory()), "exported")
 
     def skip_without(self, target):
