@@ -240,6 +240,8 @@ class Convolution:
       may_fail: whether TensorFlow may refuse it nevertheless.
       too_large: whether it may take too much memory or time to compare.
       groups: how many it has, if its channels say that.
+      depth: channels a group has.
+      spare: of each dimension, how many of the last pixels no window reaches.
       output_shape: of the convolution.
       result_shape: of what the op returns.
     """
@@ -249,6 +251,7 @@ class Convolution:
         self.may_fail = False
         self.too_large = False
         self.groups = None
+        self.spare = []
         self.error = self._read()
 
     def _read(self):
@@ -329,6 +332,12 @@ class Convolution:
             self.may_fail |= min(room) < 0
             output = [max(0, r // s + 1) for r, s in zip(room, self.strides)]
         self.output = output
+        self.spare = [
+            size + sum(pad) - (o - 1) * stride - window
+            for size, pad, o, stride, window in zip(
+                self.sizes, self.pads, output, self.strides, windows
+            )
+        ]
         self.batch = inputs[0]
 
         def whole(batch, sizes, channels):
@@ -359,7 +368,10 @@ class Convolution:
             if not all(map(self._is_of_channels, shapes["args"])):
                 return "args"
             # oneDNN's passes take a tensor like an output for a bias; others do not.
-            self.may_fail |= any(len(shape) > 1 for shape in shapes["args"])
+            if any(len(shape) > 1 for shape in shapes["args"]):
+                if fused[0] != "BiasAdd":
+                    return "args"
+                self.may_fail = True
         return None
 
     def _is_of_channels(self, shape):

@@ -114,12 +114,11 @@ class InstallTest(absltest.TestCase):
 
     def run_use(self, path=()):
         """Checks that what is promised runs, with TensorFlow from `path`."""
-        result = python(self.python, USE, path)
+        result = python(self.python, USE + LOCATE, path)
         self.assertEqual(result.returncode, 0, result.stdout)
         folder = path[0] if path else self.site_packages
-        located = python(self.python, LOCATE, path).stdout.splitlines()
         expected = [folder / "tensorflow/__init__.py", folder / LIBRARY]
-        self.assertEqual(located[-2:], [str(file) for file in expected])
+        self.assertEqual(result.stdout.splitlines()[-2:], [str(file) for file in expected])
 
     def test_runs_from_an_environment(self):
         self.run_use()

@@ -913,7 +913,9 @@ class GroupedFusedConv2DTest(test.TestCase, parameterized.TestCase):
   @parameterized.parameters(
       (['BiasAdd'], [11], r'args\[0\] must have the shape \[12\] .* \[11\]'),
       (['BiasAdd', 'Relu'], [(12, 1)], r'args\[0\] .* \[12\] .* \[12,1\]'),
-      (['FusedBatchNorm'], [12, 12, 0, 12], r'args\[2\] .* \[12\] .* \[0\]'))
+      (['FusedBatchNorm'], [12, 12, 0, 12], r'args\[2\] .* \[12\] .* \[0\]'),
+      (['FusedBatchNorm', 'Relu'], [12, 12, 12, (1, 12)],
+       r'args\[3\] .* \[12\] .* \[1,12\]'))
   def testHostileArguments(self, fused_ops, shapes, message):
     for groups in 1, 4:
       conv = _conv(groups, 8, 12)

@@ -393,7 +393,7 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
           any(re.match(pattern + '$', name) for pattern in _LEFT_OUT),
           '%s of type %s is neither overridden nor left out' % (name, dtype))
 
-  def _call(self, op, arguments, known=False, **attributes):
+  def _call(self, op, arguments, known=False, fused='BiasAdd', **attributes):
     """Runs an op of oneDNN in a graph, which may know all of its arguments."""
     if not test_util.IsMklEnabled():
       self.skipTest('oneDNN does not run.')
@@ -407,7 +407,9 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
     node.attr['strides'].list.i.extend([1] * 4)
     if 'c_bias' in arguments:
       node.attr['num_args'].i = 1
-      node.attr['fused_ops'].list.s.append(b'BiasAdd')
+      node.attr['fused_ops'].list.s.append(fused.encode())
+    if op == '_MklNativeFusedConv2D':
+      node.attr['TArgs'].list.type.append(node.attr['T'].type)
     if 'paddings' in arguments:
       node.attr['Tpaddings'].type = dtypes.as_dtype(
           arguments['paddings'].dtype).as_datatype_enum
@@ -486,14 +488,23 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
 
   def testPaddingsBeyondMemory(self):
     # For memory that is not there, TensorFlow waits for ten seconds: of the
-    # batch and of the channels one.
-    for place in 0, 2, 3, 4, 5, 7:
+    # batch, of each dimension of the image and of the channels one.
+    for place in 0, 2, 5, 7:
       paddings = np.array([0, 0, 1, 1, 1, 1, 0, 0])
       paddings[place] = 2**31 - 1
       with self.assertRaises((ValueError, errors.InvalidArgumentError,
                               errors.ResourceExhaustedError)):
         self._call('_MklNativePadWithConv2D',
                    self._padArguments(paddings.reshape(4, 2), False), False)
+
+  def testShapesAreCheckedWhateverIsFused(self):
+    # Kernels of oneDNN fuse more than these, and do not look at all shapes.
+    arguments = self._padArguments(None, bias=True)
+    del arguments['paddings']
+    arguments['a_input'] = arguments['a_input'][0]
+    with self.assertRaisesRegex((ValueError, errors.InvalidArgumentError),
+                                'input must have rank 4'):
+      self._call('_MklNativeFusedConv2D', arguments, fused='Relu')
 
   @parameterized.parameters(False, True)
   def testWrongFilterGradientWithBias(self, known):

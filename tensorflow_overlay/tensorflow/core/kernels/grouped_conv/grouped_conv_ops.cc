@@ -171,10 +171,6 @@ class ConvOp : public OpKernel {
   }
 
   void Compute(OpKernelContext* context) final {
-    if (stock_only_) {
-      stock_->Compute(context);
-      return;
-    }
     ConvProblem problem = attributes_;
     ConvGeometry geometry;
     OP_REQUIRES_OK(context, Check(context, &problem, &geometry));
@@ -184,7 +180,8 @@ class ConvOp : public OpKernel {
                        geometry.filter_size() == 0 ||
                        geometry.output_size() == 0;
     if (stock_ != nullptr && !empty &&
-        (geometry.groups == 1 || LeavesToStock(context, geometry))) {
+        (geometry.groups == 1 || stock_only_ ||
+         LeavesToStock(context, geometry))) {
       stock_->Compute(context);
     } else {
       OP_REQUIRES_OK(context, Run(context, problem, geometry));
@@ -210,6 +207,7 @@ class ConvOp : public OpKernel {
     stock_only_ = stock_ != nullptr;
     return stock_only_;
   }
+  bool stock_only() const { return stock_only_; }
 
  private:
   ConvProblem attributes_;  // Has no shapes.
@@ -351,13 +349,15 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
                ConvGeometry* geometry) const override {
     TF_RETURN_IF_ERROR(
         (ForwardOp<T, kSpatialRank>::Check(context, problem, geometry)));
+    if (this->stock_only()) return Status();  // It knows what args are.
     const int end = this->BeforePaddings(context->num_inputs());
     for (int i = kFirstArgument; i < end; ++i) {
       const TensorShape& shape = context->input(i).shape();
       const string name = strings::StrCat("args[", i - kFirstArgument, "]");
       if (add_ && i == kAddedArgument) {
         TF_RETURN_IF_ERROR(CheckOutput(*geometry, Sizes(shape), name.c_str()));
-      } else if (!IsOfChannels(shape, *geometry)) {
+      } else if (!IsOfChannels(shape, *geometry) ||
+                 (batch_norm_ && shape.dims() != 1)) {
         return errors::InvalidArgument(
             name, " must have the shape [", geometry->output_channels,
             "] of filter's output channels but has ", shape.DebugString());
@@ -368,6 +368,11 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
 
   Status Run(OpKernelContext* context, const ConvProblem& problem,
              const ConvGeometry& geometry) const override {
+    if (this->stock_only()) {
+      return errors::Unimplemented(
+          "fused_ops of this kind need an input and a filter that are not "
+          "empty");
+    }
     TF_RETURN_IF_ERROR(ConvolveAndScale(context, problem, geometry));
     if (!add_) return Status();
     auto output = context->mutable_output(0)->flat<T>();
