@@ -68,8 +68,21 @@ OPS = {
         "input filter_sizes out_backprop",
     ),
 }
+# Those of oneDNN, which graphs alone have.
+ONE_DNN_OPS = {
+    "_MklNativeFusedConv2D": (2, "forward", "float32", "input filter args"),
+    "_MklNativeFusedConv3D": (3, "forward", "float32", "input filter args"),
+    "_MklNativeFusedDepthwiseConv2dNative": (2, "forward", "float32", "input filter args"),
+    "_MklNativeConv2DBackpropFilterWithBias": (
+        2,
+        "filter_gradient",
+        "float32",
+        "input filter_sizes out_backprop",
+    ),
+}
+ALL_OPS = {**OPS, **ONE_DNN_OPS}
 # Whose filters are [height, width, input channels, multiplier].
-DEPTHWISE = tuple(op for op in OPS if op.startswith("Depthwise"))
+DEPTHWISE = tuple(op for op in ALL_OPS if "Depthwise" in op)
 FIRST_FORMS = ("Conv3DBackpropInput", "Conv3DBackpropFilter")
 FUSED = [
     ["BiasAdd"],
@@ -97,13 +110,13 @@ class Case:
       attributes: by name.
     """
 
-    def __init__(self, seed, number, more_types=()):
-        """`more_types` are those that a release has beyond the types in OPS."""
+    def __init__(self, seed, number, more_types=(), more_ops=()):
+        """What a release has beyond OPS and their types are `more_types` and, of oneDNN, `more_ops`."""
         self._random = random.Random("%d %d" % (seed, number))
-        self.op = self._random.choice(list(OPS))
-        rank, self.kind, types, names = OPS[self.op]
+        self.op = self._random.choice([*OPS, *more_ops])
+        rank, self.kind, types, names = ALL_OPS[self.op]
         self.mode = self._random.choice(MODES)
-        if self.op in FIRST_FORMS and self.mode == "eager":
+        if (self.op in FIRST_FORMS or self.op in ONE_DNN_OPS) and self.mode == "eager":
             self.mode = "graph"
         self.dtype = self._random.choice(types.split() + list(more_types))
         self._make_convolution(rank, names.split())
@@ -168,7 +181,8 @@ class Case:
         if self.op == "Conv2DBackpropInput" and pick([False, False, False, True]):
             whole["input_sizes"] = sizes
         if "args" in names:
-            self.attributes["fused_ops"] = pick(FUSED)
+            # In 3-D, oneDNN fuses no normalization.
+            self.attributes["fused_ops"] = pick(FUSED[:4] if rank == 3 else FUSED)
             self.attributes["epsilon"] = EPSILON
             count = 4 if self.attributes["fused_ops"][0] == "FusedBatchNorm" else 1
             whole["args"] = [[groups * width] for _ in range(count)]
@@ -256,7 +270,7 @@ class Convolution:
 
     def _read(self):
         case = self._case
-        rank, kind, _, _ = OPS[case.op]
+        rank, kind, _, _ = ALL_OPS[case.op]
         shapes, attributes = case.shapes, case.attributes
         layouts = ["N" + "DHW"[3 - rank :] + "C", "NC" + "DHW"[3 - rank :]]
         layout = attributes.get("data_format", layouts[0])

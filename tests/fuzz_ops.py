@@ -19,7 +19,7 @@ import sys
 import traceback
 
 import numpy as np
-from conv_cases import FIRST_FORMS, LIMIT, Case, Convolution
+from conv_cases import FIRST_FORMS, LIMIT, ONE_DNN_OPS, Case, Convolution
 
 TOLERANCE = {"bfloat16": 3e-2, "float16": 4e-3, "float32": 1e-4, "float64": 1e-11, "int32": 0}
 SECONDS = 60  # After which a case hangs.
@@ -61,15 +61,17 @@ class Runner:
             used = int(pages.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
-    def more_types(self):
-        """The types beyond those of OPS that the release has CPU kernels for."""
+    def more(self):
+        """What the release has CPU kernels for beyond OPS and their types, as Case takes it."""
         bfloat16 = self._tf.bfloat16.as_datatype_enum
-        return ["bfloat16"] * any(
+        types = ["bfloat16"] * any(
             bfloat16 in constraint.allowed_values.list.type
             for kernel in self._kernels("Conv2D").kernel
             if kernel.device_type == "CPU"
             for constraint in kernel.constraint
         )
+        ops = [op for op in ONE_DNN_OPS if self._one_dnn and self._kernels(op).kernel]
+        return dict(more_types=types, more_ops=ops)
 
     def _is_left_out(self, case, convolution):
         """Whether no kernel would see the case, or the official one of oneDNN is known to fail."""
@@ -91,8 +93,8 @@ class Runner:
             return True
         # Of dense convolutions, it ends the process for want of memory, and has wrong results
         # in 3-D, and of one channel where one column is left.
-        wrong = case.op.startswith("Conv3D") and case.dtype == "bfloat16"
-        if case.op == "_FusedConv2D" and convolution.error is None:
+        wrong = "Conv3D" in case.op and case.dtype == "bfloat16"
+        if "FusedConv2D" in case.op and convolution.error is None:
             wrong |= convolution.depth == 1 and convolution.output[-1] == 1
         return dense and (convolution.too_large or wrong)
 
@@ -182,6 +184,8 @@ class Runner:
         if case.op in FIRST_FORMS:
             graph_def.versions.producer = 9
         node = graph_def.node.add(name="convolution", op=case.op, input=values)
+        if case.op in ONE_DNN_OPS:
+            node.attr["_kernel"].s = b"MklNameChangeOp"
         for name, (kind, value) in self._attributes(case).items():
             attribute = node.attr[name]
             if kind == "type":
@@ -219,11 +223,11 @@ class Runner:
 def serve(connection, seed):
     """What a child does: runs each case that it is sent the number of, until None."""
     runner = Runner()
-    types = runner.more_types()
-    connection.send(types)
+    more = runner.more()
+    connection.send(more)
     for number in iter(connection.recv, None):
         try:
-            complaint = runner.complaint(Case(seed, number, types))
+            complaint = runner.complaint(Case(seed, number, **more))
         except Exception:
             complaint = traceback.format_exc()
         connection.send(complaint)
@@ -233,7 +237,7 @@ class Child:
     """A process that runs cases.
 
     Attributes:
-      more_types: what Case is made with.
+      more: what Case is made with.
     """
 
     def __init__(self, seed):
@@ -243,7 +247,7 @@ class Child:
         self._process = fork.Process(target=serve, args=(childs, seed), daemon=True)
         self._process.start()
         childs.close()
-        self.more_types = self._connection.recv()
+        self.more = self._connection.recv()
 
     def complaint(self, number):
         """Runs a case; returns what is wrong, or None, and whether the child lives on."""
@@ -269,7 +273,7 @@ def fuzz(seed, numbers):
         child = child or Child(seed)
         complaint, lives = child.complaint(number)
         if complaint is not None:
-            yield number, Case(seed, number, child.more_types), complaint
+            yield number, Case(seed, number, **child.more), complaint
         if not lives:
             child = None
     if child is not None:

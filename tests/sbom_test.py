@@ -93,7 +93,7 @@ class RebuiltWheelTest(BillTest):
         sources = {str(path.relative_to(OVERLAY)) for path in OVERLAY.rglob("*.cc")}
         # Those that test and time the kernels, register them in a source tree, or are
         # the plugin's.
-        other = re.compile("(_test|_benchmark|_when_linked|/adapter|/kernel_[a-z]+).cc$")
+        other = re.compile("(_test|_reference|_benchmark|_when_linked|/adapter|/kernel_[a-z]+).cc$")
         self.assertEqual(compiled, {name for name in sources if not other.search(name)})
         for name in named:
             for header in re.findall(
