@@ -83,6 +83,8 @@ ONE_DNN_OPS = {
 ALL_OPS = {**OPS, **ONE_DNN_OPS}
 # Whose filters are [height, width, input channels, multiplier].
 DEPTHWISE = tuple(op for op in ALL_OPS if "Depthwise" in op)
+# Which are padded by numbers, depthwise ones not in every release.
+PADDED = tuple(op for op in ALL_OPS if "2D" in op and op[-8:] != "WithBias")
 FIRST_FORMS = ("Conv3DBackpropInput", "Conv3DBackpropFilter")
 FUSED = [
     ["BiasAdd"],
@@ -111,7 +113,7 @@ class Case:
     """
 
     def __init__(self, seed, number, more_types=(), more_ops=()):
-        """What a release has beyond OPS and their types are `more_types` and, of oneDNN, `more_ops`."""
+        """A release may have `more_types` than OPS have, and of ONE_DNN_OPS `more_ops`."""
         self._random = random.Random("%d %d" % (seed, number))
         self.op = self._random.choice([*OPS, *more_ops])
         rank, self.kind, types, names = ALL_OPS[self.op]
@@ -142,8 +144,7 @@ class Case:
         filters = [pick([1, 1, 2, 3]) for _ in range(rank)]
         strides = [pick([1, 1, 2, 3]) for _ in range(rank)]
         dilations = [pick([1, 1, 1, 2, 3]) for _ in range(rank)]
-        # Not every release pads depthwise ones by numbers.
-        padding = pick(["VALID", "SAME"] + ["EXPLICIT"] * (rank == 2 and not depthwise))
+        padding = pick(["VALID", "SAME"] + ["EXPLICIT"] * (self.op in PADDED))
         pads = [pick([0, 1, 2]) for _ in range(2 * rank)]
         sizes = [pick([0, 1, 2, 3, 4, 5]) for _ in range(rank)]
         if padding != "SAME":
@@ -161,7 +162,7 @@ class Case:
         )
         if self.op in FIRST_FORMS:
             del self.attributes["data_format"]
-        if rank == 2 and not depthwise:
+        if self.op in PADDED:
             self.attributes["explicit_paddings"] = (
                 per_dimension(pads, [0, 0]) if padding == "EXPLICIT" else []
             )
@@ -255,6 +256,7 @@ class Convolution:
       too_large: whether it may take too much memory or time to compare.
       groups: how many it has, if its channels say that.
       depth: channels a group has.
+      sizes, windows, output: of each dimension.
       spare: of each dimension, how many of the last pixels no window reaches.
       output_shape: of the convolution.
       result_shape: of what the op returns.
@@ -328,7 +330,7 @@ class Convolution:
         if self.filters % self.groups or 0 in self.taps:
             return "filter"
 
-        windows = [(k - 1) * d + 1 for k, d in zip(self.taps, self.dilations)]
+        self.windows = windows = [(k - 1) * d + 1 for k, d in zip(self.taps, self.dilations)]
         if padding == "SAME":
             output = [-(-size // stride) for size, stride in zip(self.sizes, self.strides)]
             needed = [

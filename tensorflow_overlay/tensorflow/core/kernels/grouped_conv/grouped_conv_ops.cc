@@ -467,12 +467,16 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
   }
 
   // False for what Grappler fuses, where there is oneDNN, and no stock kernel
-  // knows.
+  // knows, and for what stock depthwise kernels do not know.
   static bool StockFuses(OpKernelConstruction* context) {
     std::vector<string> ops;
-    return !context->GetAttr("fused_ops", &ops).ok() || ops.size() != 2 ||
-           ops[0] != "FusedBatchNorm" ||
-           (ops[1] != "Mish" && ops[1] != "Sigmoid" && ops[1] != "Tanh");
+    if (!context->GetAttr("fused_ops", &ops).ok() || ops.empty() ||
+        ops[0] != "FusedBatchNorm") {
+      return true;
+    }
+    return !IsDepthwise(context->def().op()) &&
+           (ops.size() != 2 ||
+            (ops[1] != "Mish" && ops[1] != "Sigmoid" && ops[1] != "Tanh"));
   }
 
   bool Fuses(const std::vector<string>& ops) {
