@@ -256,7 +256,7 @@ class Convolution:
       too_large: whether it may take too much memory or time to compare.
       groups: how many it has, if its channels say that.
       depth: channels a group has.
-      sizes, windows, output: of each dimension.
+      output: of each dimension, the size.
       spare: of each dimension, how many of the last pixels no window reaches.
       output_shape: of the convolution.
       result_shape: of what the op returns.
@@ -330,7 +330,7 @@ class Convolution:
         if self.filters % self.groups or 0 in self.taps:
             return "filter"
 
-        self.windows = windows = [(k - 1) * d + 1 for k, d in zip(self.taps, self.dilations)]
+        windows = [(k - 1) * d + 1 for k, d in zip(self.taps, self.dilations)]
         if padding == "SAME":
             output = [-(-size // stride) for size, stride in zip(self.sizes, self.strides)]
             needed = [
