@@ -27,6 +27,7 @@ limitations under the License.
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <type_traits>
@@ -140,6 +141,18 @@ bool OneDnnIsFaster(OpKernelContext* context, bfloat16, const ConvGeometry& g) {
          g.output_channels_per_group() >= fewest_channels;
 }
 
+// Stock kernels die of some empty tensors, and leave the filter's gradient
+// unset for others. Of strides and dilations beyond any image, oneDNN's die as
+// well.
+bool IsTooMuchForStock(const ConvGeometry& g) {
+  constexpr int64_t kMost = 1 << 16;
+  const auto is_beyond = [](const grouped_conv::Dimension& dim) {
+    return dim.stride > kMost || dim.dilation > kMost;
+  };
+  return g.input_size() == 0 || g.filter_size() == 0 || g.output_size() == 0 ||
+         std::any_of(std::begin(g.dim), std::end(g.dim), is_beyond);
+}
+
 // What all convolution kernels share: they check everything before they or the
 // stock kernel compute anything.
 class ConvOp : public OpKernel {
@@ -174,12 +187,7 @@ class ConvOp : public OpKernel {
     ConvProblem problem = attributes_;
     ConvGeometry geometry;
     OP_REQUIRES_OK(context, Check(context, &problem, &geometry));
-    // Stock kernels die of some empty tensors, and leave the filter's gradient
-    // unset for others.
-    const bool empty = geometry.input_size() == 0 ||
-                       geometry.filter_size() == 0 ||
-                       geometry.output_size() == 0;
-    if (stock_ != nullptr && !empty &&
+    if (stock_ != nullptr && !IsTooMuchForStock(geometry) &&
         (geometry.groups == 1 || stock_only_ ||
          LeavesToStock(context, geometry))) {
       stock_->Compute(context);
@@ -371,7 +379,7 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     if (this->stock_only()) {
       return errors::Unimplemented(
           "fused_ops of this kind need an input and a filter that are not "
-          "empty");
+          "empty, and no stride or dilation beyond 65536");
     }
     TF_RETURN_IF_ERROR(ConvolveAndScale(context, problem, geometry));
     if (!add_) return Status();
