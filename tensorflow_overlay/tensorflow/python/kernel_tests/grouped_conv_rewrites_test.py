@@ -393,7 +393,8 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
           any(re.match(pattern + '$', name) for pattern in _LEFT_OUT),
           '%s of type %s is neither overridden nor left out' % (name, dtype))
 
-  def _call(self, op, arguments, known=False, fused='BiasAdd', **attributes):
+  def _call(self, op, arguments, known=False, fused=('BiasAdd',),
+            strides=(1, 1, 1, 1), **attributes):
     """Runs an op of oneDNN in a graph, which may know all of its arguments."""
     if not test_util.IsMklEnabled():
       self.skipTest('oneDNN does not run.')
@@ -404,10 +405,11 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
       node.attr[name].s = value.encode()
     node.attr['_kernel'].s = b'MklNameChangeOp'
     node.attr['T'].type = dtypes.float32.as_datatype_enum
-    node.attr['strides'].list.i.extend([1] * 4)
-    if 'c_bias' in arguments:
-      node.attr['num_args'].i = 1
-      node.attr['fused_ops'].list.s.append(fused.encode())
+    node.attr['strides'].list.i.extend(strides)
+    fused_arguments = [name for name in arguments if name.startswith('c_')]
+    if fused_arguments:
+      node.attr['num_args'].i = len(fused_arguments)
+      node.attr['fused_ops'].list.s.extend(name.encode() for name in fused)
     if op == '_MklNativeFusedConv2D':
       node.attr['TArgs'].list.type.append(node.attr['T'].type)
     if 'paddings' in arguments:
@@ -504,7 +506,38 @@ class GroupedConvRewritesTest(test.TestCase, parameterized.TestCase):
     arguments['a_input'] = arguments['a_input'][0]
     with self.assertRaisesRegex((ValueError, errors.InvalidArgumentError),
                                 'input must have rank 4'):
-      self._call('_MklNativeFusedConv2D', arguments, fused='Relu')
+      self._call('_MklNativeFusedConv2D', arguments, fused=('Relu',))
+
+  def testNormalizationBehindDepthwise(self):
+    # Which no kernel of oneDNN knows.
+    random = np.random.RandomState(0)
+    x = random.randn(2, 3, 4, 6).astype(np.float32)
+    w = random.randn(1, 1, 6, 2).astype(np.float32)
+    scale, offset, mean = random.randn(3, 12).astype(np.float32)
+    variance = random.uniform(1, 2, 12).astype(np.float32)
+    actual, = self._call(
+        '_MklNativeFusedDepthwiseConv2dNative', {
+            'a_input': x,
+            'b_filter': w,
+            'c_0': scale,
+            'c_1': offset,
+            'c_2': mean,
+            'c_3': variance,
+        }, fused=('FusedBatchNorm', 'Relu'))
+    y = (x[..., np.newaxis] * w[0, 0]).reshape(2, 3, 4, 12)
+    expected = (y - mean) * scale / np.sqrt(variance) + offset
+    self.assertAllClose(np.maximum(expected, 0), actual, rtol=1e-3, atol=1e-3)
+
+  def testStridesBeyondTheImage(self):
+    # Without groups, of which oneDNN's kernel makes zeros.
+    gradient, bias_gradient = self._call(
+        '_MklNativeConv2DBackpropFilterWithBias', {
+            'a_input': np.ones([2, 2, 4, 3], np.float32),
+            'b_filter_sizes': np.array([1, 2, 3, 2], np.int32),
+            'out_backprop': np.ones([2, 1, 1, 2], np.float32),
+        }, strides=(1, 2**31 - 1, 3, 1))
+    self.assertAllEqual(gradient, np.full([1, 2, 3, 2], 2.))
+    self.assertAllEqual(bias_gradient, np.full([2], 2.))
 
   @parameterized.parameters(False, True)
   def testWrongFilterGradientWithBias(self, known):

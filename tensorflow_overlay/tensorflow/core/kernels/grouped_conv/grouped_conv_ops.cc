@@ -141,16 +141,18 @@ bool OneDnnIsFaster(OpKernelContext* context, bfloat16, const ConvGeometry& g) {
          g.output_channels_per_group() >= fewest_channels;
 }
 
+// Strides and dilations that the stock kernels are asked for: more than any
+// image's.
+constexpr int64_t kMostStep = 1 << 16;
+
 // Stock kernels die of some empty tensors, and leave the filter's gradient
-// unset for others. Of strides and dilations beyond any image, oneDNN's die as
-// well.
+// unset for others; oneDNN's die of some strides and dilations as well.
 bool IsTooMuchForStock(const ConvGeometry& g) {
-  constexpr int64_t kMost = 1 << 16;
-  const auto is_beyond = [](const grouped_conv::Dimension& dim) {
-    return dim.stride > kMost || dim.dilation > kMost;
-  };
   return g.input_size() == 0 || g.filter_size() == 0 || g.output_size() == 0 ||
-         std::any_of(std::begin(g.dim), std::end(g.dim), is_beyond);
+         std::any_of(std::begin(g.dim), std::end(g.dim),
+                     [](const grouped_conv::Dimension& dim) {
+                       return std::max(dim.stride, dim.dilation) > kMostStep;
+                     });
 }
 
 // What all convolution kernels share: they check everything before they or the
@@ -379,7 +381,8 @@ class FusedOp : public ForwardOp<T, kSpatialRank> {
     if (this->stock_only()) {
       return errors::Unimplemented(
           "fused_ops of this kind need an input and a filter that are not "
-          "empty, and no stride or dilation beyond 65536");
+          "empty, and strides and dilations of at most ",
+          kMostStep);
     }
     TF_RETURN_IF_ERROR(ConvolveAndScale(context, problem, geometry));
     if (!add_) return Status();
