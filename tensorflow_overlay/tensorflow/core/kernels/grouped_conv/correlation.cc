@@ -41,17 +41,17 @@ constexpr int64_t kLatency = 8;
 constexpr int64_t kCacheBytes = 10;
 // With more rows at once, what they need does not stay in that cache.
 constexpr int64_t kMostBandRows = 4;
-// Pairs need half of it.
-constexpr int64_t kMostPairBandRows = 8;
+// Pairs need half of it, and tiles are faster.
+constexpr int64_t kMostTileBandRows = 8;
 // Rows of x of units whose sums are in scratch together.
 constexpr int64_t kScratchUnitBytes = 1 << 17;
-// Of pairs, in cycles: a product of tiles, and loading a tile from the first
+// In cycles: a product of the processor's tiles, and loading one from the first
 // and from the second level's cache.
-constexpr int64_t kPairCost = 16;
-constexpr int64_t kPairLoadCost = 8;
-constexpr int64_t kCachedPairCost = 24;
-// So many units are multiplied together.
-constexpr int64_t kPairUnits = 4;
+constexpr int64_t kTileCost = 16;
+constexpr int64_t kTileLoadCost = 8;
+constexpr int64_t kCachedTileCost = 24;
+// So many units are multiplied together then.
+constexpr int64_t kTileUnits = 4;
 // Of units with so few vectors of w, calling the kernel for each costs much.
 constexpr int64_t kShortTile = 32;
 
@@ -68,15 +68,27 @@ struct Correlation : Pass<T, kPairs> {
   // With two vectors, each x that is loaded is used twice.
   Correlation(const AllKernels& kernels, const ConvGeometry& geometry,
               bool backward)
-      : Pass<T, kPairs>(kernels, geometry, backward, /*best_vectors=*/2,
-                        /*in_place_vectors=*/1.5, /*in_place_positions=*/4) {}
+      : Pass<T, kPairs>(
+            kernels, geometry, backward, /*best_vectors=*/2,
+            /*in_place_vectors=*/1.5, /*in_place_positions=*/4,
+            MostLogGroups(kernels),
+            /*in_place_as_x=*/!kPairs &&
+                kernels.Of<T>().multiply_depthwise[1][0] != nullptr),
+        depthwise(!kPairs && this->IsDepthwise() &&
+                  this->kernels.multiply_depthwise[0][0] != nullptr) {}
+
+  static int MostLogGroups(const AllKernels& kernels) {
+    if (!kPairs) return kMaxLogGroups;
+    return kernels.of_pairs->tiles ? 0 : kMaxPairLogGroups;
+  }
 
   void Divide(int num_threads);
   // Of pairs, if `finite` is not null, clears it and ends if a sum is not.
   Result Run(const Tensors<T, kPairs>& tensors, TaskRunner* runner,
              std::atomic<bool>* finite);
 
-  int64_t phases;  // At once.
+  const bool depthwise;  // Whether multiply_depthwise computes it.
+  int64_t phases;        // At once.
   int64_t rows_per_task;
   // At once, so that a tile finds most rows of x in the cache that those above
   // it have loaded. They are of one image.
@@ -116,11 +128,11 @@ int64_t Correlation<T, kPairs>::TilesCost(int64_t most_vectors) const {
     tiles.ForEach([&](int64_t, int64_t rows) {
       const int64_t cached =
           filter_bytes > kFirstCacheBytes ? vectors * vector_bytes : 0;
-      if (kPairs) {
+      if (this->tiles) {
         const int64_t parts = CeilDiv(rows, int64_t{kMaxRows});
-        const int64_t w_cost = cached > 0 ? kCachedPairCost : kPairLoadCost;
-        cost += std::max(kPairCost * vectors * parts,
-                         kPairLoadCost * parts + w_cost * vectors);
+        const int64_t w_cost = cached > 0 ? kCachedTileCost : kTileLoadCost;
+        cost += std::max(kTileCost * vectors * parts,
+                         kTileLoadCost * parts + w_cost * vectors);
         return;
       }
       cost += std::max(
@@ -144,8 +156,8 @@ void Correlation<T, kPairs>::Divide(int num_threads) {
   tile_vectors = 1;
   for (int64_t vectors = 2; vectors <= kMaxVectors; ++vectors) {
     const int64_t more = TilesCost(vectors) - TilesCost(tile_vectors);
-    // Of pairs, more vectors share x, and wait less for each other.
-    if (more < 0 || (kPairs && more == 0)) tile_vectors = vectors;
+    // Of tiles, more vectors share x, and wait less for each other.
+    if (more < 0 || (this->tiles && more == 0)) tile_vectors = vectors;
   }
   // With a dilation, rows of x in between serve the next rows of sums.
   const Dimension& height = this->g.dim[1];
@@ -176,10 +188,10 @@ void Correlation<T, kPairs>::Divide(int num_threads) {
     this->units_per_set = CeilDiv(this->units, this->sets());
   }
   band_rows = 1;
-  if (!waiting && this->parts == 1 && (kPairs || this->x_channels == 1) &&
+  if (!waiting && this->parts == 1 && (this->tiles || this->x_channels == 1) &&
       !this->in_place) {
     // Little is computed with what is loaded, or fast.
-    while (band_rows < (kPairs ? kMostPairBandRows : kMostBandRows) &&
+    while (band_rows < (this->tiles ? kMostTileBandRows : kMostBandRows) &&
            BandSlots(band_rows + 1) * this->units_per_set * row_bytes <=
                kSharedRowBytes &&
            BandSlots(band_rows + 1) <= kListSize &&
@@ -251,8 +263,15 @@ class CorrelationTask {
     filled_ = pass.g.groups % form_.groups_per_block() == 0 &&
               pass.out_channels % form_.channels_per_vector == 0 &&
               pass.parts == 1 && pass.x_channels > 0;
+    // Rounded in registers, if a tile has all of a block's vectors.
+    const bool rounded =
+        pass.depthwise ||
+        (kPairs && !pass.tiles &&
+         (form_.log_groups == 0 ||
+          (pieces_.pieces == 1 &&
+           pass.out_channels <= 2 * form_.channels_per_vector)));
     const bool direct =
-        std::is_same<T, S>::value && pass.out_steps.channel == 1 &&
+        (std::is_same<T, S>::value || rounded) && pass.out_steps.channel == 1 &&
         (form_.log_groups == 0 ||
          pass.out_channels % form_.channels_per_vector == 0) &&
         pass.chunks.count() == 1 &&
@@ -306,8 +325,19 @@ class CorrelationTask {
   void PackPairs(const Mapping& mapping, const BFloat16* filter, float* w);
   void PackPairs(const Mapping&, const void*, void*) {}
   void SumRows(int64_t row, int64_t count);
+  // Has a tile's sums go to the tensor.
+  static void SetDirect(S* out, Tile<S>* tile) {
+    tile->sum = out;
+    tile->rounded = nullptr;
+  }
+  static void SetDirect(BFloat16* out, Tile<float>* tile) {
+    tile->sum = nullptr;
+    tile->rounded = out;
+  }
+  static void SetDirect(const void*, void*) {}  // Of other types, none do.
   void MultiplyPairs(const Tile<float>& tile, int64_t vectors, int64_t rows) {
-    pass_.pair_kernels->multiply[vectors - 1](tile, rows, &tiles_);
+    pass_.pair_kernels->multiply[form_.log_groups][vectors - 1](tile, rows,
+                                                                &tiles_);
   }
   static void MultiplyPairs(const Tile<double>&, int64_t, int64_t) {}
   static void MultiplyPairs(const Tile<uint32_t>&, int64_t, int64_t) {}
@@ -469,9 +499,12 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
     }
     const auto& multiply_neighbours =
         pass_.kernels.multiply_neighbours[form_.log_groups];
-    const bool neighbours =
-        pieces_.count == 1 && pieces_.larger == 0 && pass_.x_channels == 1 &&
-        tile.x_row == tile.x_depth && multiply_neighbours[0] != nullptr;
+    const bool neighbours = !kPairs && pieces_.count == 1 &&
+                            pieces_.larger == 0 && pass_.x_channels == 1 &&
+                            tile.x_row == tile.x_depth &&
+                            multiply_neighbours[0] != nullptr;
+    const auto& multiply_depthwise =
+        pass_.kernels.multiply_depthwise[pass_.in_place];
     // Tiles of the larger pieces of vectors, and of the others.
     const auto max_rows = [&](int64_t vectors) -> int64_t {
       if (neighbours) return pass_.kernels.max_neighbour_rows;
@@ -486,7 +519,7 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
       const Unit& unit = unit_[i];
       T* const out = first_out + unit.offset;
       const bool direct = i < direct_units_;
-      S* sums = sums_;
+      S* sums = sums_;  // Or, of those that are direct, `out`.
       int64_t sums_row_step =
           pass_.scratch_units * pass_.width * pass_.part_size();
       int64_t channel_step = form_.groups_per_block();
@@ -496,7 +529,6 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
       tile.units = std::min(pass_.scratch_units, units_ - i);
       tile.sum_unit = pass_.width * tile.sum_row;
       if (direct) {
-        sums = reinterpret_cast<S*>(out);
         sums_row_step = out_row_step;
         channel_step = 1;
         tile.sum_row = steps.pixel;
@@ -511,27 +543,36 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
         tile.x_offset = i * tile.x_unit + j * tile.x_row;
         tile.w_offset = i * tile.w_unit + v * form_.lanes;
         tile.epilogue_offset = i * pass_.part_size() + v * form_.lanes;
-        S* const sum = sums + j * tile.sum_row +
-                       v * form_.channels_per_vector * channel_step;
+        const int64_t sum_offset =
+            j * tile.sum_row + v * form_.channels_per_vector * channel_step;
         const int64_t missing =
             (v + num_v) * form_.channels_per_vector - unit.channels;
         tile.last_lanes = direct && missing > 0 ? form_.lanes - missing : 0;
-        // Of pairs, some units' w stay in the first level's cache for all rows.
+        // Of tiles, some units' w stay in the first level's cache for all rows.
         const int64_t units = tile.units;
         const int64_t x_offset = tile.x_offset;
         const int64_t w_offset = tile.w_offset;
         for (int64_t u = 0; u < units; u += tile.units) {
-          tile.units = kPairs ? std::min(kPairUnits, units - u) : units;
+          tile.units = pass_.tiles ? std::min(kTileUnits, units - u) : units;
           tile.x_offset = x_offset + u * tile.x_unit;
           tile.w_offset = w_offset + u * tile.w_unit;
           for (int64_t y = 0; y < num_rows; ++y) {
-            tile.sum = sum + y * sums_row_step + u * tile.sum_unit;
+            const int64_t offset =
+                sum_offset + y * sums_row_step + u * tile.sum_unit;
+            if (direct) {
+              SetDirect(out + offset, &tile);
+            } else {
+              tile.sum = sums + offset;
+              tile.rounded = nullptr;
+            }
             tile.products = products_ + y * most_products_;
             tile.num_products = num_products_[y];
             vectors_done += num_v * num_j * tile.units;
             x_.FetchUntil(vectors_done, row_vectors);
             if (kPairs) {
               MultiplyPairs(tile, num_v, num_j);
+            } else if (pass_.depthwise && (direct || pass_.in_place)) {
+              multiply_depthwise[num_j - 1](tile);
             } else if (neighbours) {
               multiply_neighbours[num_j - 1](tile);
             } else {
@@ -567,7 +608,7 @@ void CorrelationTask<T, kPairs>::StoreSums(int64_t i, const Unit& unit,
   const Mapping mapping =
       form_.Map(steps, unit.block, units, count, unit.channels, size,
                 pass_.width * size, size);
-  if (kPairs && IsShort(epilogue.activation)) {
+  if (pass_.tiles && IsShort(epilogue.activation)) {
     if (!UnpackPairs(mapping, sums, epilogue, out)) finite_ = false;
   } else {
     pass_.kernels.unpack(mapping, sums, epilogue, out);
@@ -596,7 +637,7 @@ Result Correlation<T, kPairs>::Run(const Tensors<T, kPairs>& tensors,
       });
 }
 
-// Whether tiles computed the sums, or there was no memory.
+// Whether pairs were summed, or there was no memory.
 template <typename T>
 constexpr bool DoneInPairs(const AllKernels&, const ConvGeometry&, bool,
                            const T*, const T*, const Epilogue<T>&, T*,
@@ -609,12 +650,14 @@ bool DoneInPairs(const AllKernels& kernels, const ConvGeometry& geometry,
                  TaskRunner* runner, Result* result) {
   if (!MayPair(kernels, geometry, x)) return false;
   // What checks that sums are finite has no others.
-  const int64_t merged =
-      IsShort(epilogue.activation) ? MergedGroups(geometry, backward) : 1;
+  const int64_t merged = kernels.of_pairs->tiles && IsShort(epilogue.activation)
+                             ? MergedGroups(geometry, backward)
+                             : 1;
   const ConvGeometry g = WithMergedGroups(geometry, merged);
   const int64_t channels =
       backward ? g.output_channels_per_group() : g.input_channels_per_group();
-  if (channels % 2 != 0 || channels < kFewestPairedChannels) return false;
+  const int64_t fewest = kernels.of_pairs->tiles ? kFewestPairedChannels : 2;
+  if (channels % 2 != 0 || channels < fewest) return false;
   Array<BFloat16> merged_filter;
   if (merged > 1) {
     merged_filter = AllocateArray<BFloat16>(g.filter_size());

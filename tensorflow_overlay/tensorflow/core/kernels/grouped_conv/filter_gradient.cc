@@ -256,6 +256,9 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
     return this->chunks.Get(set / this->sets());
   };
   const int64_t tasks = sets * slices;
+  const int64_t pair_speed = !in_pairs                   ? 1
+                             : this->pair_kernels->tiles ? kTileSpeed
+                                                         : kPairSpeed;
   Array<S> partial;
   Array<std::atomic<bool>> half_done;
   if (slices > 1) {
@@ -266,7 +269,7 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
       new (&half_done[i]) std::atomic<bool>(false);
   }
   return RunTasks(
-      tasks, this->TaskCycles(tasks) / (in_pairs ? kPairSpeed : 1), runner,
+      tasks, this->TaskCycles(tasks) / pair_speed, runner,
       [&](int64_t i, Scratch* scratch) {
         const int64_t set = i % sets;
         int64_t slice = i / sets;
@@ -753,7 +756,7 @@ void FilterGradientPass<T>::StoreBias(const Unit& first, int64_t count,
 
 constexpr int64_t kFewestPairedPositions = 4;
 
-// Whether tiles computed the gradient, or there was no memory.
+// Whether pairs were summed, or there was no memory.
 template <typename T>
 constexpr bool DoneInPairs(const AllKernels&, const ConvGeometry&, const T*,
                            const T*, T*, T*, TaskRunner*, Result*) {
@@ -765,9 +768,10 @@ bool DoneInPairs(const AllKernels& kernels, const ConvGeometry& geometry,
                  TaskRunner* runner, Result* result) {
   if (!MayPair(kernels, geometry, input)) return false;
   // Four channels fill vectors, and sums are four times as many if merged.
-  const int64_t merged = geometry.input_channels_per_group() == 4
-                             ? 1
-                             : MergedGroups(geometry, /*backward=*/false);
+  const int64_t merged =
+      !kernels.of_pairs->tiles || geometry.input_channels_per_group() == 4
+          ? 1
+          : MergedGroups(geometry, /*backward=*/false);
   const ConvGeometry g = WithMergedGroups(geometry, merged);
   if (g.input_channels_per_group() % 2 != 0 ||
       g.input_channels_per_group() < kFewestPairedChannels ||

@@ -298,7 +298,8 @@ void ForEachInstructionSet(const F& test) {
   unsetenv("TF_GROUPED_CONV_ISA");
   only = InstructionSet();
 #endif
-  for (const char* isa : {"generic", "neon", "avx2", "avx512", "amx"}) {
+  for (const char* isa :
+       {"generic", "neon", "avx2", "avx512", "avx512bf16", "amx"}) {
     if (!only.empty() && only != isa) continue;
     setenv("TF_GROUPED_CONV_ISA", isa, 1);
     if (std::strcmp(InstructionSet(), isa) == 0) {
@@ -643,6 +644,14 @@ const char* const kChosenProblems[] = {
     "g2mb2ic32oc32ih3iw28kh3ph1", "g3ic48oc96ih2iw27kh3ph1",
     "g2ic40oc32ih1iw51", "ic1400oc40ih3kh3ph1",
     "g2mb2ic24oc24ih20iw1kh3kw1ph1pw0",
+    // Of several groups a vector: whose pairs are one, a vector or more, or do
+    // not fill one; of which the last block has fewer; of other numbers of
+    // channels than the output's; dilated, strided; 1x1, 3-D.
+    "g21mb2ic42oc42ih6kh3ph1", "g13mb2ic52oc52ih7kh3ph1",
+    "g5mb2ic40oc40ih9kh3ph1", "g7ic42oc42ih5kh3ph1", "g6mb2ic48oc96ih6kh3ph1",
+    "g6mb2ic96oc24ih5kh3ph1", "g12ic48oc24ih6kh3dh2ph2",
+    "g9mb2ic36oc72ih11kh3sh2ph1", "g8mb2ic32oc32ih9",
+    "g10mb2ic40oc40id3ih4kd2kh2_same",
     // Of every second or third pixel, dilated too, and a row's taps in chunks.
     "g2mb2ic32oc48ih9iw41kh3sw3ph1pw2", "g2ic40oc24ih12iw30kh3dh2sw2dw3ph2pw4",
     "ic64oc48ih1iw9kh1kw90pw45", "mb2ic64oc48ih1iw20kh1kw90sw2pw45",

@@ -99,6 +99,10 @@ struct Tile {
   const ScratchEpilogue<S>* epilogue;
   int64_t epilogue_offset;
   bool accumulate;  // Not with any of these.
+  // If not null: where sums go, rounded, instead of to `sum`. Steps of sums are
+  // in its elements then, and a tile has all vectors of its groups, one or two
+  // if there are several groups, whose channels are neighbours.
+  BFloat16* rounded;
   int64_t units;
   int64_t x_unit;
   int64_t w_unit;
@@ -153,6 +157,7 @@ struct Mapping {
 constexpr int kMaxVectors = 4;  // Of a tile.
 constexpr int kMaxRows = 14;
 constexpr int kMaxLogGroups = 4;  // Of the groups of a vector.
+constexpr int kMaxPairLogGroups = 3;
 
 template <typename T>
 struct Kernels {
@@ -167,6 +172,10 @@ struct Kernels {
   // there is no such kernel.
   int max_neighbour_rows;
   void (*multiply_neighbours[kMaxLogGroups + 1][kMaxRows])(const Tile<Sum<T>>&);
+  // The same for any x_row, of one vector with a channel of each of its groups,
+  // if Tile::rounded can be set. Secondly, with x as it lies in the tensor,
+  // whose elements its steps are in then. Null where there is no such kernel.
+  void (*multiply_depthwise[2][kMaxRows])(const Tile<Sum<T>>&);
   void (*sum_outer[kMaxLogGroups + 1])(const OuterProducts<Sum<T>>&);
   // sums += more, for a number of whole vectors.
   void (*add)(int64_t size, const Sum<T>* more, Sum<T>* sums);
@@ -205,25 +214,29 @@ struct PairSums {
 // Kernels that multiply pairs of bfloat16, of which each takes a float's place:
 // x and w are two neighbouring channels each, the first in the lower half.
 struct PairKernels {
-  // As Kernels<float>::multiply for vectors of one group, with at most
-  // kMaxRows or, of two vectors, twice as many, but that the processor may sum
-  // the pairs of a column in an order of its own. `tiles` says how the
+  // Whether products are of the processor's tiles, of vectors of one group,
+  // which multiply so much faster that much of what they do may be with zeros.
+  bool tiles;
+  // As Kernels<float>::multiply, but the processor may sum the two products of
+  // a pair in an order of its own. With tiles, of kMaxRows or, of two vectors,
+  // twice as many rows, and sums go to scratch alone. `state` says how the
   // processor's tiles are set up, at first 0.
-  void (*multiply[kMaxVectors])(const Tile<float>& tile, int64_t rows,
-                                int64_t* tiles);
-  void (*sum_outer)(const PairSums& sums, int64_t* tiles);
+  void (*multiply[kMaxPairLogGroups + 1][kMaxVectors])(const Tile<float>& tile,
+                                                       int64_t rows,
+                                                       int64_t* state);
+  void (*sum_outer)(const PairSums& sums, int64_t* state);
   // After which other code may use the tiles.
   void (*release)();
   // Makes pairs of an element of every other pixel and the same of the next, or
-  // 0 if that is not there. Channels are neighbours in the tensor, vectors of
-  // one group; scratch_pixel is between pairs.
+  // 0 if that is not there. Of vectors of one group, channels are neighbours in
+  // the tensor; scratch_pixel is between pairs.
   void (*pair_pixels)(const Mapping& mapping, const BFloat16* tensor,
                       float* scratch);
   // to[c * channel_step + n] = from[n * pixel_step + c], of an even number of
   // channels. Returns whether all are finite.
   bool (*transpose)(int64_t pixels, int64_t channels, const BFloat16* from,
                     int64_t pixel_step, BFloat16* to, int64_t channel_step);
-  // As Kernels<float>::pack and Kernels<BFloat16>::unpack, where channels are
+  // As Kernels<float>::pack. As Kernels<BFloat16>::unpack, where channels are
   // neighbours in the tensor and vectors of one group. The activation must be
   // short. `unpack` returns whether all sums were finite, before the epilogue.
   void (*pack)(const Mapping& mapping, const float* tensor, float* scratch);
@@ -319,6 +332,9 @@ struct AllKernels {
   Kernels<int32_t> of_int32;
   WinogradKernels winograd;
   const PairKernels* of_pairs;  // Null if it has none.
+  // Whether what is read where it lies, and little computed with, is to be
+  // fetched ahead, as the processor itself does that too late.
+  bool fetch_in_place;
 
   template <typename T>
   const Kernels<T>& Of() const;

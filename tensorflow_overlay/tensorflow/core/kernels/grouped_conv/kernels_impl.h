@@ -1245,13 +1245,11 @@ Kernels<T> MakeTable() {
 void AddFilterKernels(AllKernels* kernels);  // Of kernels_filter_impl.h.
 
 AllKernels MakeKernels() {
-  AllKernels kernels = {MakeTable<float>(),
-                        MakeTable<double>(),
-                        MakeTable<Half>(),
-                        MakeTable<BFloat16>(),
-                        MakeTable<int32_t>(),
-                        MakeWinograd(),
-                        nullptr};
+  AllKernels kernels = {MakeTable<float>(),      MakeTable<double>(),
+                        MakeTable<Half>(),       MakeTable<BFloat16>(),
+                        MakeTable<int32_t>(),    MakeWinograd(),
+                        /*of_pairs=*/nullptr,
+                        /*fetch_in_place=*/false};
   AddFilterKernels(&kernels);
   return kernels;
 }

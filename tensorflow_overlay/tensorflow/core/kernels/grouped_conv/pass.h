@@ -43,13 +43,19 @@ constexpr int64_t kFirstCacheBytes = 3 << 14;
 constexpr int64_t kFirstCacheFilterBytes = kFirstCacheBytes / 2;
 // Of a filter with more rows, each pixel is read so often that a copy pays.
 constexpr int64_t kMostRowsInPlace = 5;
+// The same if it would be converted each time.
+constexpr int64_t kMostConvertedRowsInPlace = 3;
 // Of a row that is read in place and has padding, each tap may be a run of its
 // own in twice as many phases.
 constexpr int64_t kMostTapsInPlace = 32;
-// Tensors that are larger together are fetched ahead.
+// Tensors that are larger together are fetched ahead; what is read in place,
+// where the processor does not do so itself in time.
 constexpr int64_t kPrefetchBytes = 1 << 24;
-// Pairs are multiplied about so many times as fast as what they are counted as.
-constexpr int64_t kPairSpeed = 8;
+constexpr int64_t kInPlacePrefetchBytes = 1 << 22;
+// Pairs are multiplied about so many times as fast as what they are counted as,
+// in tiles and without.
+constexpr int64_t kTileSpeed = 8;
+constexpr int64_t kPairSpeed = 2;
 // Bounds what a unit needs for each channel.
 constexpr int64_t kMaxPartVectors = 256;
 
@@ -62,7 +68,7 @@ struct Unit {
 };
 
 // With kPairs, x and w have pairs of channels of bfloat16, of which each takes
-// a float's place (see PairKernels); vectors are of one group.
+// a float's place (see PairKernels).
 template <typename T, bool kPairs = false>
 struct Pass {
   using S = Sum<T>;
@@ -73,18 +79,22 @@ struct Pass {
   // `backward` is InputGradient. `best_vectors` is Form's. To read x in place,
   // `in_place_vectors` times as many vectors may be needed. Rows that are read
   // in place and have padding have `in_place_positions` for each tap, at least,
-  // as there are tiles of single positions at their ends.
+  // as there are tiles of single positions at their ends. With in_place_as_x,
+  // kernels may read an x that is not what is summed.
   Pass(const AllKernels& all_kernels, const ConvGeometry& geometry,
        bool backward, int64_t best_vectors, double in_place_vectors,
-       int64_t in_place_positions,
-       int most_log_groups = kPairs ? 0 : kMaxLogGroups)
+       int64_t in_place_positions, int most_log_groups = kMaxLogGroups,
+       bool in_place_as_x = false)
       : g(geometry),
         backward(backward),
         in_place_positions(in_place_positions),
+        in_place_as_x(in_place_as_x),
+        fetch_in_place(all_kernels.fetch_in_place),
         kernels(all_kernels.Of<T>()),
         pack_filter(all_kernels.Of<X>().pack),
         pack_x(PackX(std::integral_constant<bool, kPairs>(), all_kernels)),
         pair_kernels(all_kernels.of_pairs),
+        tiles(kPairs && pair_kernels->tiles),
         x_channels((backward ? g.output_channels_per_group()
                              : g.input_channels_per_group()) /
                    kTogether),
@@ -173,16 +183,18 @@ struct Pass {
     return fits();
   }
   // Whether a task with all units streams an x that is worth fetching ahead:
-  // the arithmetic must take longer, or it waits for what is fetched.
+  // the arithmetic must take longer, or it waits for what is fetched, unless
+  // the processor would wait anyway.
   void SetPrefetch() {
     const int64_t x_bytes =
         (backward ? g.output_size() : g.input_size()) * sizeof(T);
+    const bool early = fetch_in_place && in_place && x_channels == 1;
     prefetch =
         g.layout == Layout::kChannelsLast && chunks.count() == 1 &&
         units_per_set == units &&
         (g.input_size() + g.output_size()) * static_cast<int64_t>(sizeof(T)) >
-            kPrefetchBytes &&
-        TaskCycles(1) > x_bytes * 2 / 5;
+            (early ? kInPlacePrefetchBytes : kPrefetchBytes) &&
+        (early || TaskCycles(1) > x_bytes * 2 / 5);
   }
   // Whether rows of x lie in the tensor as they would in scratch if vectors are
   // of one group, but for what is between pixels, which products over several
@@ -198,11 +210,13 @@ struct Pass {
   // should be few, and computed for all units at once.
   bool InPlaceByPixel() const {
     const Dimension& width = g.dim[2];
-    return std::is_same<T, S>::value && g.layout == Layout::kChannelsLast &&
-           x_channels == 1 && form.log_groups > 0 &&
-           g.groups % form.groups_per_block() == 0 &&
+    const bool converted = !std::is_same<T, S>::value;
+    return (!converted || (in_place_as_x && IsDepthwise())) &&
+           g.layout == Layout::kChannelsLast && x_channels == 1 &&
+           form.log_groups > 0 && g.groups % form.groups_per_block() == 0 &&
            (!backward || width.stride == 1) &&
-           g.dim[0].filter * g.dim[1].filter <= kMostRowsInPlace &&
+           g.dim[0].filter * g.dim[1].filter <=
+               (converted ? kMostConvertedRowsInPlace : kMostRowsInPlace) &&
            width.filter <= kMostTapsInPlace && g.filter_taps() <= kListSize &&
            g.filter_size() * static_cast<int64_t>(sizeof(S)) <=
                kFirstCacheFilterBytes &&
@@ -210,6 +224,12 @@ struct Pass {
            OutSize(2) * form.Vectors(out_channels) * form.lanes *
                    static_cast<int64_t>(sizeof(S)) <=
                kSumBytes;
+  }
+
+  // Whether vectors have a channel of each of their groups, as x has.
+  bool IsDepthwise() const {
+    return x_channels == 1 && out_channels == 1 &&
+           form.groups_per_block() == form.lanes;
   }
 
   int64_t XSize(int i) const {
@@ -266,7 +286,7 @@ struct Pass {
   }
   // How many rows a tile of so many vectors should have at most.
   int64_t MaxRows(int64_t vectors) const {
-    if (kPairs) return vectors == 2 ? 2 * kMaxRows : kMaxRows;
+    if (tiles) return vectors == 2 ? 2 * kMaxRows : kMaxRows;
     return kernels.max_rows[vectors - 1];
   }
   // What one of `count` tasks costs.
@@ -274,17 +294,22 @@ struct Pass {
     const double products = static_cast<double>(g.output_size()) *
                             g.filter_taps() * g.input_channels_per_group();
     return static_cast<int64_t>(products / count / form.lanes /
-                                (kPairs ? kPairSpeed : 1)) +
+                                (tiles    ? kTileSpeed
+                                 : kPairs ? kPairSpeed
+                                          : 1)) +
            1;
   }
 
   const ConvGeometry g;
   const bool backward;
   const int64_t in_place_positions;
+  const bool in_place_as_x;
+  const bool fetch_in_place;
   const Kernels<T>& kernels;
   void (*const pack_filter)(const Mapping&, const X*, S*);
   void (*const pack_x)(const Mapping&, const X*, S*);
   const PairKernels* const pair_kernels;
+  const bool tiles;  // Whether they are what multiplies.
   const int64_t x_channels;
   const int64_t out_channels;
   const Form form;
@@ -409,14 +434,19 @@ class XRows {
   }
 
   // Where the i-th unit finds what row r of the chunk's taps multiplies for the
-  // j-th of the rows of out, at the first position; null if that is padding.
+  // j-th of the rows of out, at the first position; null if that is padding. In
+  // the tensor, it is of the tensor's type.
   const S* Find(int64_t i, int64_t r, int64_t j, const Run& run) const {
     const S* const row = found_[r * count_ + j];
     if (row == nullptr) return nullptr;
-    return row + i * unit_step_ +
-           (run.x + begin_ * pass_.plan.x_step - span_.first) * pixel_step_;
+    const int64_t offset =
+        i * unit_step_ +
+        (run.x + begin_ * pass_.plan.x_step - span_.first) * pixel_step_;
+    if (!in_place_) return row + offset;
+    return reinterpret_cast<const S*>(reinterpret_cast<const X*>(row) + offset);
   }
-  // Elements between what neighbouring units find, and between pixels.
+  // Elements, likewise, between what neighbouring units find, and between
+  // pixels.
   int64_t unit_step() const { return unit_step_; }
   int64_t pixel_step() const { return pixel_step_; }
   // The last row of x that was loaded now, or -1.
