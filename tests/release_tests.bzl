@@ -127,6 +127,10 @@ def release_tests(name, stock, environments, own_keras, keras, peers, old):
                 path = [release + "installed"],
             )
     else:
+        tests["one_dnn_test"] = dict(
+            env = {"ONEDNN_VERBOSE": "1", "TF_ENABLE_ONEDNN_OPTS": "1"},
+            path = [release + "installed"],
+        )
         tests["plugin_test"] = dict(
             file_env = dict({
                 official + "official": "OFFICIAL",
