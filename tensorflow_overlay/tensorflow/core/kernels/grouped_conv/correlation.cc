@@ -83,7 +83,7 @@ struct Correlation : Pass<T, kPairs> {
   }
 
   void Divide(int num_threads);
-  // Of pairs, if `finite` is not null, clears it and ends if a sum is not.
+  // Of tiles, if `finite` is not null, clears it and ends if a sum is not.
   Result Run(const Tensors<T, kPairs>& tensors, TaskRunner* runner,
              std::atomic<bool>* finite);
 
@@ -263,7 +263,7 @@ class CorrelationTask {
     filled_ = pass.g.groups % form_.groups_per_block() == 0 &&
               pass.out_channels % form_.channels_per_vector == 0 &&
               pass.parts == 1 && pass.x_channels > 0;
-    // Rounded in registers, if a tile has all of a block's vectors.
+    // Rounded in registers: of several groups, if a tile has all their vectors.
     const bool rounded =
         pass.depthwise ||
         (kPairs && !pass.tiles &&
@@ -289,7 +289,7 @@ class CorrelationTask {
     if (kPairs) pass_.pair_kernels->release();
   }
 
-  // Returns whether all sums were finite, of pairs.
+  // Returns whether all sums were finite, of tiles; others do not ask.
   bool Run() {
     const RowPlan& plan = pass_.plan;
     for (int64_t p = 0; p < plan.num_phases; p += pass_.phases) {

@@ -1056,22 +1056,29 @@ TEST(GroupedConvTest, InfinitiesStayWhereTheyBelong) {
 
 // What is fetched ahead ends where the tensor does, or this would take days.
 TEST(GroupedConvTest, HugeStrideOfLargeTensor) {
-  ConvProblem problem;
-  ConvGeometry g;
-  std::string error;
-  ASSERT_TRUE(ParseProblem("g32mb512ic128oc128ih1kh1sh2147483647iw64kw9sw1pw4",
-                           &problem));
-  ASSERT_TRUE(MakeGeometry(problem, &g, &error)) << error;
-  const std::vector<float> input(g.input_size(), 1), filter(g.filter_size(), 1);
-  std::vector<float> output(g.output_size()), sums(g.filter_size());
-  SerialRunner runner;
-  EXPECT_TRUE(Forward<float>(g, input.data(), filter.data(), {}, output.data(),
-                             &runner) == Result::kOk);
-  EXPECT_EQ(output[32 * 128], 9 * 4);
-  EXPECT_TRUE(FilterGradient<float>(g, input.data(), input.data(), sums.data(),
-                                    nullptr, &runner) == Result::kOk);
-  // All images and positions, of which each input is 1.
-  EXPECT_EQ(sums[4 * 4 * 128], 512 * 64);
+  for (const char* text :
+       {"g32mb512ic128oc128ih1kh1sh2147483647iw64kw9sw1pw4",
+        "g16mb8192ic16oc16ih1kh1sh2147483647iw64kw3sw1pw1"}) {
+    ConvProblem problem;
+    ConvGeometry g;
+    std::string error;
+    ASSERT_TRUE(ParseProblem(text, &problem));
+    ASSERT_TRUE(MakeGeometry(problem, &g, &error)) << error;
+    const int64_t taps = g.filter_taps();
+    const int64_t channels = g.input_channels_per_group();
+    const std::vector<float> input(g.input_size(), 1),
+        filter(g.filter_size(), 1);
+    std::vector<float> output(g.output_size()), sums(g.filter_size());
+    SerialRunner runner;
+    EXPECT_TRUE(Forward<float>(g, input.data(), filter.data(), {},
+                               output.data(), &runner) == Result::kOk);
+    EXPECT_EQ(output[32 * g.output_channels], taps * channels);
+    EXPECT_TRUE(FilterGradient<float>(g, input.data(), input.data(),
+                                      sums.data(), nullptr,
+                                      &runner) == Result::kOk);
+    // All images and positions, of which each input is 1.
+    EXPECT_EQ(sums[taps / 2 * channels * g.output_channels], g.batch * 64);
+  }
 }
 
 TEST(MergedGroupsTest, MergesWhatIsFasterSo) {

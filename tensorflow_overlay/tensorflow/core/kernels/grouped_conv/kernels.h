@@ -100,8 +100,8 @@ struct Tile {
   int64_t epilogue_offset;
   bool accumulate;  // Not with any of these.
   // If not null: where sums go, rounded, instead of to `sum`. Steps of sums are
-  // in its elements then, and a tile has all vectors of its groups, one or two
-  // if there are several groups, whose channels are neighbours.
+  // in its elements then. If there are several groups, a tile has all of their
+  // vectors, one or two, and their channels are neighbours.
   BFloat16* rounded;
   int64_t units;
   int64_t x_unit;
@@ -217,10 +217,10 @@ struct PairKernels {
   // Whether products are of the processor's tiles, of vectors of one group,
   // which multiply so much faster that much of what they do may be with zeros.
   bool tiles;
+  int max_rows[kMaxVectors];  // As Kernels'.
   // As Kernels<float>::multiply, but the processor may sum the two products of
-  // a pair in an order of its own. With tiles, of kMaxRows or, of two vectors,
-  // twice as many rows, and sums go to scratch alone. `state` says how the
-  // processor's tiles are set up, at first 0.
+  // a pair in an order of its own, and with tiles, sums go to scratch alone.
+  // `state` says how the processor's tiles are set up, at first 0.
   void (*multiply[kMaxPairLogGroups + 1][kMaxVectors])(const Tile<float>& tile,
                                                        int64_t rows,
                                                        int64_t* state);

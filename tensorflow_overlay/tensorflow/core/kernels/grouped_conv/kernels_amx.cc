@@ -289,6 +289,9 @@ AllKernels AddTo(AllKernels kernels) {
   static const PairKernels pair_kernels = [&] {
     PairKernels pairs = *kernels.of_pairs;
     pairs.tiles = true;
+    constexpr int kRows[kMaxVectors] = {kMaxRows, 2 * kMaxRows, kMaxRows,
+                                        kMaxRows};
+    for (int i = 0; i < kMaxVectors; ++i) pairs.max_rows[i] = kRows[i];
     for (auto& multiply : pairs.multiply) {
       for (auto& kernel : multiply) kernel = nullptr;
     }

@@ -13,10 +13,10 @@ See the License for the specific language governing permissions and
 limitations under the License.
 ==============================================================================*/
 
-// What the passes that compute with tiles (see PairKernels) have in common:
-// when they may, and neighbouring groups as one, with zeros in its filter where
-// channels are of different groups. Tiles multiply so fast that most of it may
-// be with zeros.
+// What the passes that multiply pairs (see PairKernels) have in common: when
+// they may, and, for tiles, neighbouring groups as one, with zeros in its
+// filter where channels are of different groups. Tiles multiply so fast that
+// most of it may be with zeros.
 
 #ifndef TENSORFLOW_CORE_KERNELS_GROUPED_CONV_MERGED_GROUPS_H_
 #define TENSORFLOW_CORE_KERNELS_GROUPED_CONV_MERGED_GROUPS_H_
@@ -29,10 +29,10 @@ limitations under the License.
 
 namespace grouped_conv {
 
-// With fewer in a group, tiles are no faster.
+// With fewer in a group, tiles are no faster, and pairs of positions neither.
 constexpr int64_t kFewestPairedChannels = 10;
 
-// Whether tiles can be used for anything with this x.
+// Whether pairs can be used for anything with this x.
 bool MayPair(const AllKernels& kernels, const ConvGeometry& geometry,
              const void* x);
 

@@ -286,8 +286,7 @@ struct Pass {
   }
   // How many rows a tile of so many vectors should have at most.
   int64_t MaxRows(int64_t vectors) const {
-    if (tiles) return vectors == 2 ? 2 * kMaxRows : kMaxRows;
-    return kernels.max_rows[vectors - 1];
+    return (kPairs ? pair_kernels->max_rows : kernels.max_rows)[vectors - 1];
   }
   // What one of `count` tasks costs.
   int64_t TaskCycles(int64_t count) const {
@@ -420,10 +419,12 @@ class XRows {
                       ? reinterpret_cast<const S*>(TensorPixel(row_[i], 0))
                       : Slot(slot_[i]);
     }
-    // The next rows are likely those behind the last one.
+    // The next rows are likely those behind the last one, and no more than an
+    // image has for each row of out.
     const int64_t rows = g.batch * pass_.XSize(0) * pass_.XSize(1);
-    const int64_t next = std::min(
-        pass_.backward ? count : count * g.dim[1].stride, rows - last_ - 1);
+    const int64_t stride =
+        pass_.backward ? 1 : std::min(g.dim[1].stride, pass_.XSize(1));
+    const int64_t next = std::min(count * stride, rows - last_ - 1);
     const int64_t elements = pass_.XSize(2) * pass_.x_steps.pixel;
     if (pass_.prefetch && last_ >= 0) {
       next_.Start(tensor_ + (last_ + 1) * elements,
