@@ -656,8 +656,9 @@ bool DoneInPairs(const AllKernels& kernels, const ConvGeometry& geometry,
   const ConvGeometry g = WithMergedGroups(geometry, merged);
   const int64_t channels =
       backward ? g.output_channels_per_group() : g.input_channels_per_group();
-  const int64_t fewest = kernels.of_pairs->tiles ? kFewestPairedChannels : 2;
-  if (channels % 2 != 0 || channels < fewest) return false;
+  if (channels % 2 != 0 || channels < kernels.of_pairs->fewest_channels) {
+    return false;
+  }
   Array<BFloat16> merged_filter;
   if (merged > 1) {
     merged_filter = AllocateArray<BFloat16>(g.filter_size());

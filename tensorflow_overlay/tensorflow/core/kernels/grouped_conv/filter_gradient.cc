@@ -256,9 +256,7 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
     return this->chunks.Get(set / this->sets());
   };
   const int64_t tasks = sets * slices;
-  const int64_t pair_speed = !in_pairs                   ? 1
-                             : this->pair_kernels->tiles ? kTileSpeed
-                                                         : kPairSpeed;
+  const int64_t speed = in_pairs ? this->pair_kernels->speed : 1;
   Array<S> partial;
   Array<std::atomic<bool>> half_done;
   if (slices > 1) {
@@ -269,7 +267,7 @@ Result FilterGradientPass<T>::Run(const T* input, const T* gradient, T* filter,
       new (&half_done[i]) std::atomic<bool>(false);
   }
   return RunTasks(
-      tasks, this->TaskCycles(tasks) / pair_speed, runner,
+      tasks, this->TaskCycles(tasks) / speed, runner,
       [&](int64_t i, Scratch* scratch) {
         const int64_t set = i % sets;
         int64_t slice = i / sets;

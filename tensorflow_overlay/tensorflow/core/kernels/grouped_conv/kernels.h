@@ -211,12 +211,19 @@ struct PairSums {
   int64_t sum_row;
 };
 
+// With fewer channels in a group, tiles are no faster, and pairs of positions
+// neither.
+constexpr int64_t kFewestPairedChannels = 10;
+
 // Kernels that multiply pairs of bfloat16, of which each takes a float's place:
 // x and w are two neighbouring channels each, the first in the lower half.
 struct PairKernels {
   // Whether products are of the processor's tiles, of vectors of one group,
   // which multiply so much faster that much of what they do may be with zeros.
   bool tiles;
+  // They multiply about so many times as fast as what they are counted as.
+  int64_t speed;
+  int64_t fewest_channels;  // That are summed over, for products to be faster.
   int max_rows[kMaxVectors];  // As Kernels'.
   // As Kernels<float>::multiply, but the processor may sum the two products of
   // a pair in an order of its own, and with tiles, sums go to scratch alone.

@@ -289,6 +289,8 @@ AllKernels AddTo(AllKernels kernels) {
   static const PairKernels pair_kernels = [&] {
     PairKernels pairs = *kernels.of_pairs;
     pairs.tiles = true;
+    pairs.speed = 8;
+    pairs.fewest_channels = kFewestPairedChannels;
     constexpr int kRows[kMaxVectors] = {kMaxRows, 2 * kMaxRows, kMaxRows,
                                         kMaxRows};
     for (int i = 0; i < kMaxVectors; ++i) pairs.max_rows[i] = kRows[i];

@@ -957,6 +957,8 @@ bool IsCompiled() { return true; }
 AllKernels AddTo(AllKernels kernels) {
   static const PairKernels pair_kernels = {
       /*tiles=*/false,
+      /*speed=*/2,
+      /*fewest_channels=*/2,
       {MaxRows(1), MaxRows(2), MaxRows(3), MaxRows(4)},
       {{Multiply<1, 1>, Multiply<1, 2>, Multiply<1, 3>, Multiply<1, 4>},
        {Multiply<2, 1>, Multiply<2, 2>, Multiply<2, 3>, Multiply<2, 4>},

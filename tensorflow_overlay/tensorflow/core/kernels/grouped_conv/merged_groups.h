@@ -29,9 +29,6 @@ limitations under the License.
 
 namespace grouped_conv {
 
-// With fewer in a group, tiles are no faster, and pairs of positions neither.
-constexpr int64_t kFewestPairedChannels = 10;
-
 // Whether pairs can be used for anything with this x.
 bool MayPair(const AllKernels& kernels, const ConvGeometry& geometry,
              const void* x);

@@ -52,10 +52,6 @@ constexpr int64_t kMostTapsInPlace = 32;
 // where the processor does not do so itself in time.
 constexpr int64_t kPrefetchBytes = 1 << 24;
 constexpr int64_t kInPlacePrefetchBytes = 1 << 22;
-// Pairs are multiplied about so many times as fast as what they are counted as,
-// in tiles and without.
-constexpr int64_t kTileSpeed = 8;
-constexpr int64_t kPairSpeed = 2;
 // Bounds what a unit needs for each channel.
 constexpr int64_t kMaxPartVectors = 256;
 
@@ -293,9 +289,7 @@ struct Pass {
     const double products = static_cast<double>(g.output_size()) *
                             g.filter_taps() * g.input_channels_per_group();
     return static_cast<int64_t>(products / count / form.lanes /
-                                (tiles    ? kTileSpeed
-                                 : kPairs ? kPairSpeed
-                                          : 1)) +
+                                (kPairs ? pair_kernels->speed : 1)) +
            1;
   }
 
