@@ -17,8 +17,6 @@ limitations under the License.
 // of bfloat16 to each float of a vector, and copies with its conversions. It
 // takes subnormal numbers for zero.
 
-#include "tensorflow/core/kernels/grouped_conv/kernels.h"
-
 #if defined(__x86_64__) && defined(__has_include)
 #if __has_include(<avx512bf16intrin.h>)
 #define GROUPED_CONV_HAS_AVX512BF16
@@ -28,15 +26,10 @@ limitations under the License.
 #ifdef __x86_64__
 #ifdef GROUPED_CONV_HAS_AVX512BF16
 
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16")
-#include <immintrin.h>
-// Of what these headers themselves leave undefined.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#include <stddef.h>
 #include <string.h>
 
-#include <utility>
+#include "tensorflow/core/kernels/grouped_conv/isa_avx512bf16.h"
+#include "tensorflow/core/kernels/grouped_conv/vectors_impl.h"
 
 namespace grouped_conv {
 namespace avx512bf16 {
@@ -130,72 +123,13 @@ __m512 FinishShort(__m512 v, const ScratchEpilogue<float>& epilogue,
 
 // --- Products of pairs -------------------------------------------------------
 
-// How many rows a tile of so many vectors has at most.
-constexpr int MaxRows(int vectors) {
-  return vectors <= 2 ? kMaxRows : vectors == 3 ? 9 : 6;
-}
-
 // Addresses of rows, in fours: from few enough pointers for the registers.
 constexpr int Quads(int rows) { return (rows + 3) / 4; }
 
 __m512bh LoadPairs(const float* p) { return (__m512bh)_mm512_loadu_si512(p); }
 
-// The pairs of kGroups groups, over and over.
-template <int kGroups>
-__m512bh Repeat(const float* p) {
-  const __m128 some = kGroups == 4 ? _mm_loadu_ps(p) : _mm_setzero_ps();
-  switch (kGroups) {
-    case 1:
-      return (__m512bh)_mm512_set1_ps(*p);
-    case 2: {
-      double both;
-      memcpy(&both, p, sizeof(both));
-      return (__m512bh)_mm512_set1_pd(both);
-    }
-    case 4:
-      return (__m512bh)_mm512_broadcast_f32x4(some);
-    default:
-      return (__m512bh)_mm512_broadcast_f32x8(_mm256_loadu_ps(p));
-  }
-}
-
-// Calls f(i, address) for each of kRows rows, whose addresses the compiler
-// shall not keep at once.
-template <int kRows, typename F>
-inline __attribute__((always_inline)) void ForRows(float* first, int64_t step,
-                                                   const F& f) {
-#pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
-    f(i, first);
-    first += step;
-    asm("" : "+r"(first));
-  }
-}
-
 template <int kVectors, int kRows>
-using Sums = __m512[kRows][kVectors];
-
-template <int kVectors, int kRows>
-inline __attribute__((always_inline)) void LoadSums(
-    float* from, int64_t step, Sums<kVectors, kRows>& sum) {
-  ForRows<kRows>(from, step, [&](int i, const float* row) {
-#pragma GCC unroll 4
-    for (int o = 0; o < kVectors; ++o) {
-      sum[i][o] = _mm512_loadu_ps(row + o * kLanes);
-    }
-  });
-}
-
-template <int kVectors, int kRows>
-inline __attribute__((always_inline)) void StoreSums(
-    const Sums<kVectors, kRows>& sum, float* to, int64_t step) {
-  ForRows<kRows>(to, step, [&](int i, float* row) {
-#pragma GCC unroll 4
-    for (int o = 0; o < kVectors; ++o) {
-      _mm512_storeu_ps(row + o * kLanes, sum[i][o]);
-    }
-  });
-}
+using Sums = Simd<float>::Vector[kRows][kVectors];
 
 // Which sums, group by group, are the i-th vector's, if there are kVectors with
 // kGroups groups, channel by channel.
@@ -213,9 +147,9 @@ __m512i GroupByGroup(int i) {
 
 // Stores a tile's sums, in the order of the tensor, with `round` applied.
 template <int kGroups, int kVectors, int kRows, typename F>
-inline __attribute__((always_inline)) void StoreEach(
-    const Sums<kVectors, kRows>& sum, const Tile<float>& tile, BFloat16* to,
-    const F& round) {
+GROUPED_CONV_INLINE void StoreEach(const Sums<kVectors, kRows>& sum,
+                                   const Tile<float>& tile, BFloat16* to,
+                                   const F& round) {
   const __m512i first = GroupByGroup<kGroups, kVectors>(0);
   const __m512i second = GroupByGroup<kGroups, kVectors>(1);
   const __mmask16 last =
@@ -251,9 +185,9 @@ __attribute__((noinline)) void StoreSubnormal(const Sums<kVectors, kRows>& sum,
 
 // Applies a tile's epilogue, and stores its sums rounded.
 template <int kGroups, int kVectors, int kRows>
-inline __attribute__((always_inline)) void StoreRounded(
-    const Tile<float>& tile, int64_t epilogue_offset, BFloat16* to,
-    Sums<kVectors, kRows>& sum) {
+GROUPED_CONV_INLINE void StoreRounded(const Tile<float>& tile,
+                                      int64_t epilogue_offset, BFloat16* to,
+                                      Sums<kVectors, kRows>& sum) {
   if (tile.epilogue != nullptr) {
 #pragma GCC unroll 4
     for (int o = 0; o < kVectors; ++o) {
@@ -294,10 +228,7 @@ void MultiplyRows(const Tile<float>& tile) {
     const int64_t x_offset = tile.x_offset + unit * tile.x_unit;
     const int64_t w_offset = tile.w_offset + unit * tile.w_unit;
     Sums<kVectors, kRows> sum = {};
-    if (tile.accumulate) {
-      LoadSums<kVectors, kRows>(tile.sum + unit * tile.sum_unit, tile.sum_row,
-                                sum);
-    }
+    LoadSums<float>(tile, tile.sum + unit * tile.sum_unit, sum);
     for (int64_t p = 0; p < tile.num_products; ++p) {
       const Product<float>& product = tile.products[p];
       const float* x[kQuads];
@@ -315,7 +246,8 @@ void MultiplyRows(const Tile<float>& tile) {
         }
 #pragma GCC unroll 16
         for (int i = 0; i < kRows; ++i) {
-          const __m512bh value = Repeat<kGroups>(x[i / 4] + (i % 4) * x_row);
+          const __m512bh value = (__m512bh)Repeat<float, kGroups>::Load(
+              x[i / 4] + (i % 4) * x_row);
 #pragma GCC unroll 4
           for (int o = 0; o < kVectors; ++o) {
             sum[i][o] = _mm512_dpbf16_ps(sum[i][o], factor[o], value);
@@ -330,124 +262,70 @@ void MultiplyRows(const Tile<float>& tile) {
           tile, tile.epilogue_offset + unit * w_depth,
           tile.rounded + unit * tile.sum_unit, sum);
     } else {
-      StoreSums<kVectors, kRows>(sum, tile.sum + unit * tile.sum_unit,
-                                 tile.sum_row);
+      StoreRows<float>(sum, tile.sum_row, tile.sum + unit * tile.sum_unit);
     }
   }
 }
 
 // --- Depthwise ---------------------------------------------------------------
 
-__m512 LoadX(const float* p) { return _mm512_loadu_ps(p); }
-__m512 LoadX(const BFloat16* p) {
-  return _mm512_castsi512_ps(ToFloat(p, AllLanes()));
-}
-
-// Adds the products of kTaps columns of x, whose rows are neighbours, and of w.
-template <int kTaps, int kRows, typename X>
-inline __attribute__((always_inline)) void AddTaps(const X* x, int64_t x_step,
-                                                   const float* w,
-                                                   int64_t w_step,
-                                                   Sums<1, kRows>& sum) {
-  __m512 factor[kTaps];
-#pragma GCC unroll 8
-  for (int t = 0; t < kTaps; ++t) factor[t] = _mm512_loadu_ps(w + t * w_step);
-#pragma GCC unroll 32
-  for (int j = 0; j < kRows + kTaps - 1; ++j) {
-    const __m512 value = LoadX(x);
-    x += x_step;
-    asm("" : "+r"(x));  // Not an address for each.
-#pragma GCC unroll 8
-    for (int t = 0; t < kTaps; ++t) {
-      if (t <= j && j - t < kRows) {
-        sum[j - t][0] = _mm512_fmadd_ps(value, factor[t], sum[j - t][0]);
-      }
-    }
+// What AddTaps takes for an x that is a tensor's.
+struct FromBFloat16 {
+  static GROUPED_CONV_INLINE Simd<float>::Vector Load(const BFloat16* p) {
+    return (Simd<float>::Vector)ToFloat(p, AllLanes());
   }
-}
+};
 
 // Adds the products of one column of x and w.
-template <int kRows, typename X>
-inline __attribute__((always_inline)) void AddTap(const X* x, int64_t x_row,
-                                                  const float* w,
-                                                  Sums<1, kRows>& sum) {
-  const __m512 factor = _mm512_loadu_ps(w);
+template <typename Loader, typename X, int kRows>
+GROUPED_CONV_INLINE void AddTap(const X* x, int64_t x_row, const float* w,
+                                Sums<1, kRows>& sum) {
+  const Simd<float>::Vector factor = Load(w);
 #pragma GCC unroll 16
   for (int i = 0; i < kRows; ++i) {
-    sum[i][0] = _mm512_fmadd_ps(LoadX(x), factor, sum[i][0]);
+    sum[i][0] += Loader::Load(x) * factor;
     x += x_row;
     asm("" : "+r"(x));
   }
 }
 
-template <int kRows, typename X>
-inline __attribute__((always_inline)) void AddProduct(const Tile<float>& tile,
-                                                      const X* x,
-                                                      const float* w,
-                                                      int64_t taps,
-                                                      Sums<1, kRows>& sum) {
-  constexpr int kMaxTaps = 7;
-  const int64_t x_step = tile.x_depth;
-  const int64_t w_step = tile.w_depth;
-  if (x_step != tile.x_row) {
-    for (; taps > 0; --taps) {
-      AddTap<kRows>(x, tile.x_row, w, sum);
-      x += x_step;
-      w += w_step;
-    }
-    return;
-  }
-  for (; taps > kMaxTaps; taps -= kMaxTaps) {
-    AddTaps<kMaxTaps, kRows>(x, x_step, w, w_step, sum);
-    x += kMaxTaps * x_step;
-    w += kMaxTaps * w_step;
-  }
-  switch (taps) {
-    case 1:
-      return AddTap<kRows>(x, x_step, w, sum);
-    case 2:
-      return AddTaps<2, kRows>(x, x_step, w, w_step, sum);
-    case 3:
-      return AddTaps<3, kRows>(x, x_step, w, w_step, sum);
-    case 4:
-      return AddTaps<4, kRows>(x, x_step, w, w_step, sum);
-    case 5:
-      return AddTaps<5, kRows>(x, x_step, w, w_step, sum);
-    case 6:
-      return AddTaps<6, kRows>(x, x_step, w, w_step, sum);
-    case 7:
-      return AddTaps<7, kRows>(x, x_step, w, w_step, sum);
-  }
-}
-
-template <typename X, int kRows>
+template <typename X, typename Loader, int kRows>
 void MultiplyDepthwise(const Tile<float>& tile) {
   for (int64_t unit = 0; unit < tile.units; ++unit) {
     const int64_t x_offset = tile.x_offset + unit * tile.x_unit;
     const int64_t w_offset = tile.w_offset + unit * tile.w_unit;
     Sums<1, kRows> sum = {};
-    if (tile.accumulate) {
-      LoadSums<1, kRows>(tile.sum + unit * tile.sum_unit, tile.sum_row, sum);
-    }
+    LoadSums<float>(tile, tile.sum + unit * tile.sum_unit, sum);
     for (int64_t p = 0; p < tile.num_products; ++p) {
       const Product<float>& product = tile.products[p];
-      AddProduct<kRows>(tile, reinterpret_cast<const X*>(product.x) + x_offset,
-                        product.w + w_offset, product.depth, sum);
+      const X* x = reinterpret_cast<const X*>(product.x) + x_offset;
+      const float* w = product.w + w_offset;
+      if (tile.x_depth == tile.x_row) {
+        AddAllTaps<float, Loader>(x, tile.x_depth, w, tile.w_depth,
+                                  product.depth, sum);
+        continue;
+      }
+      for (int64_t k = 0; k < product.depth; ++k) {
+        AddTap<Loader>(x, tile.x_row, w, sum);
+        x += tile.x_depth;
+        w += tile.w_depth;
+      }
     }
     if (tile.rounded != nullptr) {
       StoreRounded<1, 1, kRows>(tile,
                                 tile.epilogue_offset + unit * tile.w_depth,
                                 tile.rounded + unit * tile.sum_unit, sum);
     } else {
-      StoreSums<1, kRows>(sum, tile.sum + unit * tile.sum_unit, tile.sum_row);
+      StoreRows<float>(sum, tile.sum_row, tile.sum + unit * tile.sum_unit);
     }
   }
 }
 
-template <typename X, size_t... kRow>
+template <typename X, typename Loader, size_t... kRow>
 void FillDepthwise(void (*(&multiply)[kMaxRows])(const Tile<float>&),
                    std::index_sequence<kRow...>) {
-  void (*const all[])(const Tile<float>&) = {MultiplyDepthwise<X, kRow + 1>...};
+  void (*const all[])(const Tile<float>&) = {
+      MultiplyDepthwise<X, Loader, kRow + 1>...};
   memcpy(multiply, all, sizeof(all));
 }
 
@@ -463,8 +341,8 @@ void MultiplyAny(const Tile<float>& tile, int64_t rows,
 }
 template <int kGroups, int kVectors>
 void Multiply(const Tile<float>& tile, int64_t rows, int64_t*) {
-  MultiplyAny<kGroups, kVectors>(tile, rows,
-                                 std::make_index_sequence<MaxRows(kVectors)>());
+  MultiplyAny<kGroups, kVectors>(
+      tile, rows, std::make_index_sequence<MaxRows<float>(kVectors)>());
 }
 
 // PairSums of kRows channels and kVectors vectors: of x at x_offset, w at
@@ -476,7 +354,7 @@ void SumOuterRows(const PairSums& all, int64_t x_offset, int64_t w_offset,
   const int64_t x_row = all.x_row;
   const int64_t w_depth = all.w_depth;
   Sums<kVectors, kRows> sum;
-  LoadSums<kVectors, kRows>(sums, all.sum_row, sum);
+  LoadRows<float>(all.sum_row, sums, sum);
   for (int64_t p = 0; p < all.num_rows; ++p) {
     const BFloat16* x[kQuads];
 #pragma GCC unroll 4
@@ -505,7 +383,7 @@ void SumOuterRows(const PairSums& all, int64_t x_offset, int64_t w_offset,
       for (int q = 0; q < kQuads; ++q) x[q] += 2;
     }
   }
-  StoreSums<kVectors, kRows>(sum, sums, all.sum_row);
+  StoreRows<float>(sum, all.sum_row, sums);
 }
 
 template <int kVectors, size_t... kRow>
@@ -587,7 +465,7 @@ void ForVectors(const Mapping& mapping, Tensor* tensor, Scratch* scratch,
 }
 
 template <typename Lanes>
-__m512i PairOf(const BFloat16* first, const BFloat16* second, Lanes lanes) {
+__m512i MakePairs(const BFloat16* first, const BFloat16* second, Lanes lanes) {
   const __m512i low = _mm512_cvtepu16_epi32(Load(first, lanes));
   const __m512i high = _mm512_cvtepu16_epi32(Load(second, lanes));
   return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
@@ -624,10 +502,11 @@ void PairPixels(const Mapping& mapping, const BFloat16* tensor,
         if (single) {
           Store(_mm512_cvtepu16_epi32(Load(from + c, some)), to + c, some);
         } else if (some == 0xffff) {
-          Store(PairOf(from + c, from + m.pixel_step + c, AllLanes()), to + c,
-                AllLanes());
+          Store(MakePairs(from + c, from + m.pixel_step + c, AllLanes()),
+                to + c, AllLanes());
         } else {
-          Store(PairOf(from + c, from + m.pixel_step + c, some), to + c, some);
+          Store(MakePairs(from + c, from + m.pixel_step + c, some), to + c,
+                some);
         }
       }
       from += m.group_step;
@@ -959,7 +838,8 @@ AllKernels AddTo(AllKernels kernels) {
       /*tiles=*/false,
       /*speed=*/2,
       /*fewest_channels=*/2,
-      {MaxRows(1), MaxRows(2), MaxRows(3), MaxRows(4)},
+      {MaxRows<float>(1), MaxRows<float>(2), MaxRows<float>(3),
+       MaxRows<float>(4)},
       {{Multiply<1, 1>, Multiply<1, 2>, Multiply<1, 3>, Multiply<1, 4>},
        {Multiply<2, 1>, Multiply<2, 2>, Multiply<2, 3>, Multiply<2, 4>},
        {Multiply<4, 1>, Multiply<4, 2>, Multiply<4, 3>, Multiply<4, 4>},
@@ -977,8 +857,10 @@ AllKernels AddTo(AllKernels kernels) {
   kernels.of_bfloat16.pack = Pack;
   kernels.of_bfloat16.unpack = Unpack;
   constexpr auto kRows = std::make_index_sequence<kMaxRows>();
-  FillDepthwise<float>(kernels.of_bfloat16.multiply_depthwise[0], kRows);
-  FillDepthwise<BFloat16>(kernels.of_bfloat16.multiply_depthwise[1], kRows);
+  FillDepthwise<float, Repeat<float, kLanes>>(
+      kernels.of_bfloat16.multiply_depthwise[0], kRows);
+  FillDepthwise<BFloat16, FromBFloat16>(
+      kernels.of_bfloat16.multiply_depthwise[1], kRows);
   return kernels;
 }
 
@@ -986,6 +868,8 @@ AllKernels AddTo(AllKernels kernels) {
 }  // namespace grouped_conv
 
 #else
+
+#include "tensorflow/core/kernels/grouped_conv/kernels.h"
 
 namespace grouped_conv {
 namespace avx512bf16 {

@@ -529,19 +529,6 @@ GROUPED_CONV_INLINE Simd<uint32_t>::Vector Activate<uint32_t>(
 
 // --- Matrix product ---------------------------------------------------------
 
-// Calls f(i, address) for each row of sums. The compiler shall not keep all
-// addresses at once, for which it has no registers.
-template <int kRows, typename S, typename F>
-GROUPED_CONV_INLINE void ForRows(int64_t sum_row, S* sums, const F& f) {
-  S* row = sums;
-#pragma GCC unroll 28
-  for (int i = 0; i < kRows; ++i) {
-    f(i, row);
-    row += sum_row;
-    asm("" : "+r"(row));
-  }
-}
-
 // Applies an epilogue, whose first vector is at `offset`, to sums in registers.
 template <typename S, int kVectorCount, int kRows>
 GROUPED_CONV_INLINE void FinishSums(
@@ -572,20 +559,6 @@ GROUPED_CONV_INLINE void FinishSums(
     for_all(
         [](int, Vector* v) { *v = ActivateShort<S>(Activation::kRelu6, *v); });
   }
-}
-
-// The sums that a tile adds to.
-template <typename S, int kVectorCount, int kRows>
-GROUPED_CONV_INLINE void LoadSums(
-    const Tile<S>& tile, S* sums,
-    typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
-  if (!tile.accumulate) return;
-  ForRows<kRows>(tile.sum_row, sums, [&](int i, const S* row) {
-#pragma GCC unroll 4
-    for (int o = 0; o < kVectorCount; ++o) {
-      sum[i][o] = Load(row + o * Simd<S>::kLanes);
-    }
-  });
 }
 
 // Applies a tile's epilogue, and stores its sums.
@@ -635,12 +608,7 @@ GROUPED_CONV_INLINE void StoreSums(
                              row + (kVectorCount - 1) * kLanes, last_lanes);
     });
   } else {
-    ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
-#pragma GCC unroll 4
-      for (int o = 0; o < kVectorCount; ++o) {
-        Store<S>(sum[i][o], row + o * kLanes);
-      }
-    });
+    StoreRows<S>(sum, tile.sum_row, sums);
   }
 }
 
@@ -690,43 +658,12 @@ GROUPED_CONV_INLINE void MultiplyUnit(const Tile<S>& tile, int64_t x_offset,
   StoreSums<S, kGroups>(tile, epilogue_offset, sums, sum);
 }
 
-// Taps whose filters are held in registers together, and the rows of sums for
-// which there are registers then.
-#if GROUPED_CONV_REGISTERS == 32
-constexpr int kMaxTaps = 7;
-constexpr int kMaxNeighbourRows = GROUPED_CONV_VECTOR_BYTES == 64 ? 14 : 13;
-#else
-constexpr int kMaxTaps = 4;
-constexpr int kMaxNeighbourRows = 10;
-#endif
-
 // For vectors of one or two channels of each group.
 template <typename S>
 constexpr int MaxNeighbourRows(int groups) {
   return std::is_same<S, float>::value && 2 * groups >= Simd<S>::kLanes
              ? kMaxNeighbourRows
              : 0;
-}
-
-// As AddProducts for kTaps columns of x whose rows are neighbours, so that each
-// x is loaded once for all the sums that it is a factor of.
-template <typename S, int kGroups, int kTaps, int kRows>
-GROUPED_CONV_INLINE void AddTaps(const S* x, int64_t x_step, const S* w,
-                                 int64_t w_step,
-                                 typename Simd<S>::Vector (&sum)[kRows][1]) {
-  typename Simd<S>::Vector factor[kTaps];
-#pragma GCC unroll 8
-  for (int t = 0; t < kTaps; ++t) factor[t] = Load(w + t * w_step);
-#pragma GCC unroll 32
-  for (int j = 0; j < kRows + kTaps - 1; ++j) {
-    const auto value = Repeat<S, kGroups>::Load(x);
-    x += x_step;
-    asm("" : "+r"(x));  // Not an address for each.
-#pragma GCC unroll 8
-    for (int t = 0; t < kTaps; ++t) {
-      if (t <= j && j - t < kRows) sum[j - t][0] += value * factor[t];
-    }
-  }
 }
 
 // A MultiplyUnit for tiles of one vector with x_row == x_depth.
@@ -736,43 +673,11 @@ GROUPED_CONV_INLINE void MultiplyTaps(const Tile<S>& tile, int64_t x_offset,
                                       S* sums) {
   typename Simd<S>::Vector sum[kRows][1] = {};
   LoadSums<S>(tile, sums, sum);
-  const int64_t x_step = tile.x_depth;
-  const int64_t w_step = tile.w_depth;
   for (int64_t p = 0; p < tile.num_products; ++p) {
     const Product<S>& product = tile.products[p];
-    const S* x = product.x + x_offset;
-    const S* w = product.w + w_offset;
-    int64_t taps = product.depth;
-    for (; taps > kMaxTaps; taps -= kMaxTaps) {
-      AddTaps<S, kGroups, kMaxTaps>(x, x_step, w, w_step, sum);
-      x += kMaxTaps * x_step;
-      w += kMaxTaps * w_step;
-    }
-    switch (taps) {
-      case 1:
-        AddTaps<S, kGroups, 1>(x, x_step, w, w_step, sum);
-        break;
-      case 2:
-        AddTaps<S, kGroups, 2>(x, x_step, w, w_step, sum);
-        break;
-      case 3:
-        AddTaps<S, kGroups, 3>(x, x_step, w, w_step, sum);
-        break;
-      case 4:
-        AddTaps<S, kGroups, 4>(x, x_step, w, w_step, sum);
-        break;
-#if GROUPED_CONV_REGISTERS == 32
-      case 5:
-        AddTaps<S, kGroups, 5>(x, x_step, w, w_step, sum);
-        break;
-      case 6:
-        AddTaps<S, kGroups, 6>(x, x_step, w, w_step, sum);
-        break;
-      case 7:
-        AddTaps<S, kGroups, 7>(x, x_step, w, w_step, sum);
-        break;
-#endif
-    }
+    AddAllTaps<S, Repeat<S, kGroups>>(product.x + x_offset, tile.x_depth,
+                                      product.w + w_offset, tile.w_depth,
+                                      product.depth, sum);
   }
   StoreSums<S, kGroups>(tile, epilogue_offset, sums, sum);
 }

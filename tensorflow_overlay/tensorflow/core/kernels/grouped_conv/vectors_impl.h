@@ -231,6 +231,120 @@ GROUPED_CONV_INLINE void AddProducts(
   }
 }
 
+// Calls f(i, address) for each row of sums. The compiler shall not keep all
+// addresses at once, for which it has no registers.
+template <int kRows, typename S, typename F>
+GROUPED_CONV_INLINE void ForRows(int64_t sum_row, S* sums, const F& f) {
+  S* row = sums;
+#pragma GCC unroll 28
+  for (int i = 0; i < kRows; ++i) {
+    f(i, row);
+    row += sum_row;
+    asm("" : "+r"(row));
+  }
+}
+
+// Sums that lie in rows, in whole vectors.
+template <typename S, int kVectorCount, int kRows>
+GROUPED_CONV_INLINE void LoadRows(
+    int64_t sum_row, S* sums,
+    typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
+  ForRows<kRows>(sum_row, sums, [&](int i, const S* row) {
+#pragma GCC unroll 4
+    for (int o = 0; o < kVectorCount; ++o) {
+      sum[i][o] = Load(row + o * Simd<S>::kLanes);
+    }
+  });
+}
+template <typename S, int kVectorCount, int kRows>
+GROUPED_CONV_INLINE void StoreRows(
+    const typename Simd<S>::Vector (&sum)[kRows][kVectorCount], int64_t sum_row,
+    S* sums) {
+  ForRows<kRows>(sum_row, sums, [&](int i, S* row) {
+#pragma GCC unroll 4
+    for (int o = 0; o < kVectorCount; ++o) {
+      Store<S>(sum[i][o], row + o * Simd<S>::kLanes);
+    }
+  });
+}
+
+// The sums that a tile adds to.
+template <typename S, int kVectorCount, int kRows>
+GROUPED_CONV_INLINE void LoadSums(
+    const Tile<S>& tile, S* sums,
+    typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
+  if (tile.accumulate) LoadRows<S>(tile.sum_row, sums, sum);
+}
+
+// Taps whose filters are held in registers together, and the rows of sums for
+// which there are registers then.
+#if GROUPED_CONV_REGISTERS == 32
+constexpr int kMaxTaps = 7;
+constexpr int kMaxNeighbourRows = GROUPED_CONV_VECTOR_BYTES == 64 ? 14 : 13;
+#else
+constexpr int kMaxTaps = 4;
+constexpr int kMaxNeighbourRows = 10;
+#endif
+
+// As AddProducts for kTaps columns of x whose rows are neighbours, so that each
+// x is loaded once for all the sums that it is a factor of.
+template <typename S, typename Loader, int kTaps, typename X, int kRows>
+GROUPED_CONV_INLINE void AddTaps(const X* x, int64_t x_step, const S* w,
+                                 int64_t w_step,
+                                 typename Simd<S>::Vector (&sum)[kRows][1]) {
+  typename Simd<S>::Vector factor[kTaps];
+#pragma GCC unroll 8
+  for (int t = 0; t < kTaps; ++t) factor[t] = Load(w + t * w_step);
+#pragma GCC unroll 32
+  for (int j = 0; j < kRows + kTaps - 1; ++j) {
+    const auto value = Loader::Load(x);
+    x += x_step;
+    asm("" : "+r"(x));  // Not an address for each.
+#pragma GCC unroll 8
+    for (int t = 0; t < kTaps; ++t) {
+      if (t <= j && j - t < kRows) sum[j - t][0] += value * factor[t];
+    }
+  }
+}
+
+// The same for any number of columns. Loader::Load makes a vector of what is at
+// an address of x.
+template <typename S, typename Loader, typename X, int kRows>
+GROUPED_CONV_INLINE void AddAllTaps(const X* x, int64_t x_step, const S* w,
+                                    int64_t w_step, int64_t taps,
+                                    typename Simd<S>::Vector (&sum)[kRows][1]) {
+  for (; taps > kMaxTaps; taps -= kMaxTaps) {
+    AddTaps<S, Loader, kMaxTaps>(x, x_step, w, w_step, sum);
+    x += kMaxTaps * x_step;
+    w += kMaxTaps * w_step;
+  }
+  switch (taps) {
+    case 1:
+      AddTaps<S, Loader, 1>(x, x_step, w, w_step, sum);
+      break;
+    case 2:
+      AddTaps<S, Loader, 2>(x, x_step, w, w_step, sum);
+      break;
+    case 3:
+      AddTaps<S, Loader, 3>(x, x_step, w, w_step, sum);
+      break;
+    case 4:
+      AddTaps<S, Loader, 4>(x, x_step, w, w_step, sum);
+      break;
+#if GROUPED_CONV_REGISTERS == 32
+    case 5:
+      AddTaps<S, Loader, 5>(x, x_step, w, w_step, sum);
+      break;
+    case 6:
+      AddTaps<S, Loader, 6>(x, x_step, w, w_step, sum);
+      break;
+    case 7:
+      AddTaps<S, Loader, 7>(x, x_step, w, w_step, sum);
+      break;
+#endif
+  }
+}
+
 }  // namespace
 }  // namespace GROUPED_CONV_ISA
 }  // namespace grouped_conv
