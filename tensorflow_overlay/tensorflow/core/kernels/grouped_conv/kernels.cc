@@ -38,8 +38,8 @@ AllKernels AddTo(AllKernels kernels);
 }  // namespace amx
 namespace avx512bf16 {
 bool IsCompiled();
-// Those of AVX-512, likewise.
-AllKernels AddTo(AllKernels kernels);
+// Those of AVX-512, likewise; depthwise ones with pairs of taps, or of floats.
+AllKernels AddTo(AllKernels kernels, bool paired_taps);
 }  // namespace avx512bf16
 namespace avx512 {
 AllKernels MakeKernels();
@@ -102,9 +102,12 @@ bool MayUseTiles() {
 }
 
 AllKernels MakeAvx512Bf16Kernels() {
-  return avx512bf16::AddTo(avx512::MakeKernels());
+  return avx512bf16::AddTo(avx512::MakeKernels(), /*paired_taps=*/true);
 }
-AllKernels MakeAmxKernels() { return amx::AddTo(MakeAvx512Bf16Kernels()); }
+AllKernels MakeAmxKernels() {
+  return amx::AddTo(
+      avx512bf16::AddTo(avx512::MakeKernels(), /*paired_taps=*/false));
+}
 #else
 bool IsAmd() { return false; }
 #endif

@@ -276,39 +276,88 @@ struct FromBFloat16 {
   }
 };
 
-// Adds the products of one column of x and w.
-template <typename Loader, typename X, int kRows>
-GROUPED_CONV_INLINE void AddTap(const X* x, int64_t x_row, const float* w,
-                                Sums<1, kRows>& sum) {
-  const Simd<float>::Vector factor = Load(w);
+// Pairs of what is at two addresses, lane by lane.
+__m512i LoadPairs(const BFloat16* first, const BFloat16* second) {
+  alignas(64) static const uint16_t kInterleaved[] = {
+      0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+      8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+  return _mm512_permutex2var_epi16(
+      _mm512_castsi256_si512(Load(first, AllLanes())),
+      _mm512_load_si512(kInterleaved),
+      _mm512_castsi256_si512(Load(second, AllLanes())));
+}
+// Of floats that are bfloat16.
+__m512i LoadPairs(const float* first, const float* second) {
+  return _mm512_or_si512(_mm512_srli_epi32(Load(first, AllLanes()), 16),
+                         Load(second, AllLanes()));
+}
+
+// As MultiplyAdd, of two x and two w at once, of which the others are so far
+// behind the first ones.
+struct PairedProducts {
+  template <typename X>
+  GROUPED_CONV_INLINE __m512i LoadX(const X* x) const {
+    return LoadPairs(x, x + x_other);
+  }
+  GROUPED_CONV_INLINE __m512i LoadW(const float* w) const {
+    return LoadPairs(w, w + w_other);
+  }
+  GROUPED_CONV_INLINE void Add(__m512i x, __m512i w,
+                               Simd<float>::Vector* sum) const {
+    *sum = _mm512_dpbf16_ps(*sum, (__m512bh)w, (__m512bh)x);
+  }
+
+  int64_t x_other;
+  int64_t w_other;
+};
+
+// Adds all products of a tile's rows of x, from `x` on, and w.
+template <typename Products, typename X, int kRows>
+GROUPED_CONV_INLINE void AddDepthwise(const Tile<float>& tile,
+                                      const Products& products, const X* x,
+                                      const float* w, int64_t depth,
+                                      Sums<1, kRows>& sum) {
+  if (tile.x_depth == tile.x_row) {
+    return AddAllTaps<float>(products, x, tile.x_depth, w, tile.w_depth, depth,
+                             sum);
+  }
+  for (int64_t k = 0; k < depth; ++k) {
+    const auto factor = products.LoadW(w);
+    const X* row = x;
 #pragma GCC unroll 16
-  for (int i = 0; i < kRows; ++i) {
-    sum[i][0] += Loader::Load(x) * factor;
-    x += x_row;
-    asm("" : "+r"(x));
+    for (int i = 0; i < kRows; ++i) {
+      products.Add(products.LoadX(row), factor, &sum[i][0]);
+      row += tile.x_row;
+      asm("" : "+r"(row));
+    }
+    x += tile.x_depth;
+    w += tile.w_depth;
   }
 }
 
-template <typename X, typename Loader, int kRows>
+// With kPairs, two products, such as two rows of a filter, are added at once.
+template <bool kPairs, typename X, typename Loader, int kRows>
 void MultiplyDepthwise(const Tile<float>& tile) {
   for (int64_t unit = 0; unit < tile.units; ++unit) {
     const int64_t x_offset = tile.x_offset + unit * tile.x_unit;
     const int64_t w_offset = tile.w_offset + unit * tile.w_unit;
+    const auto x = [=](const Product<float>& product) {
+      return reinterpret_cast<const X*>(product.x) + x_offset;
+    };
     Sums<1, kRows> sum = {};
     LoadSums<float>(tile, tile.sum + unit * tile.sum_unit, sum);
     for (int64_t p = 0; p < tile.num_products; ++p) {
       const Product<float>& product = tile.products[p];
-      const X* x = reinterpret_cast<const X*>(product.x) + x_offset;
-      const float* w = product.w + w_offset;
-      if (tile.x_depth == tile.x_row) {
-        AddAllTaps<float, Loader>(x, tile.x_depth, w, tile.w_depth,
-                                  product.depth, sum);
-        continue;
-      }
-      for (int64_t k = 0; k < product.depth; ++k) {
-        AddTap<Loader>(x, tile.x_row, w, sum);
-        x += tile.x_depth;
-        w += tile.w_depth;
+      const float* const w = product.w + w_offset;
+      if (kPairs && p + 1 < tile.num_products &&
+          tile.products[p + 1].depth == product.depth) {
+        const Product<float>& other = tile.products[++p];
+        AddDepthwise(tile,
+                     PairedProducts{x(other) - x(product), other.w - product.w},
+                     x(product), w, product.depth, sum);
+      } else {
+        AddDepthwise(tile, MultiplyAdd<float, Loader>(), x(product), w,
+                     product.depth, sum);
       }
     }
     if (tile.rounded != nullptr) {
@@ -321,12 +370,20 @@ void MultiplyDepthwise(const Tile<float>& tile) {
   }
 }
 
-template <typename X, typename Loader, size_t... kRow>
-void FillDepthwise(void (*(&multiply)[kMaxRows])(const Tile<float>&),
-                   std::index_sequence<kRow...>) {
+template <bool kPairs, typename X, typename Loader, size_t... kRow>
+void FillRows(void (*(&multiply)[kMaxRows])(const Tile<float>&),
+              std::index_sequence<kRow...>) {
   void (*const all[])(const Tile<float>&) = {
-      MultiplyDepthwise<X, Loader, kRow + 1>...};
+      MultiplyDepthwise<kPairs, X, Loader, kRow + 1>...};
   memcpy(multiply, all, sizeof(all));
+}
+template <bool kPairs>
+void FillDepthwise(Kernels<BFloat16>* kernels) {
+  constexpr auto kRows = std::make_index_sequence<kMaxRows>();
+  FillRows<kPairs, float, Repeat<float, kLanes>>(kernels->multiply_depthwise[0],
+                                                 kRows);
+  FillRows<kPairs, BFloat16, FromBFloat16>(kernels->multiply_depthwise[1],
+                                           kRows);
 }
 
 // --- Pairs -------------------------------------------------------------------
@@ -833,7 +890,7 @@ void Unpack(const Mapping& mapping, const float* scratch,
 
 bool IsCompiled() { return true; }
 
-AllKernels AddTo(AllKernels kernels) {
+AllKernels AddTo(AllKernels kernels, bool paired_taps) {
   static const PairKernels pair_kernels = {
       /*tiles=*/false,
       /*speed=*/2,
@@ -856,11 +913,11 @@ AllKernels AddTo(AllKernels kernels) {
   unpack_other = kernels.of_bfloat16.unpack;
   kernels.of_bfloat16.pack = Pack;
   kernels.of_bfloat16.unpack = Unpack;
-  constexpr auto kRows = std::make_index_sequence<kMaxRows>();
-  FillDepthwise<float, Repeat<float, kLanes>>(
-      kernels.of_bfloat16.multiply_depthwise[0], kRows);
-  FillDepthwise<BFloat16, FromBFloat16>(
-      kernels.of_bfloat16.multiply_depthwise[1], kRows);
+  if (paired_taps) {
+    FillDepthwise<true>(&kernels.of_bfloat16);
+  } else {
+    FillDepthwise<false>(&kernels.of_bfloat16);
+  }
   return kernels;
 }
 
@@ -876,7 +933,7 @@ namespace avx512bf16 {
 
 bool IsCompiled() { return false; }
 
-AllKernels AddTo(AllKernels kernels) { return kernels; }
+AllKernels AddTo(AllKernels kernels, bool) { return kernels; }
 
 }  // namespace avx512bf16
 }  // namespace grouped_conv

@@ -675,9 +675,9 @@ GROUPED_CONV_INLINE void MultiplyTaps(const Tile<S>& tile, int64_t x_offset,
   LoadSums<S>(tile, sums, sum);
   for (int64_t p = 0; p < tile.num_products; ++p) {
     const Product<S>& product = tile.products[p];
-    AddAllTaps<S, Repeat<S, kGroups>>(product.x + x_offset, tile.x_depth,
-                                      product.w + w_offset, tile.w_depth,
-                                      product.depth, sum);
+    AddAllTaps<S>(MultiplyAdd<S, Repeat<S, kGroups>>(), product.x + x_offset,
+                  tile.x_depth, product.w + w_offset, tile.w_depth,
+                  product.depth, sum);
   }
   StoreSums<S, kGroups>(tile, epilogue_offset, sums, sum);
 }

@@ -43,7 +43,8 @@ constexpr int64_t kFirstCacheBytes = 3 << 14;
 constexpr int64_t kFirstCacheFilterBytes = kFirstCacheBytes / 2;
 // Of a filter with more rows, each pixel is read so often that a copy pays.
 constexpr int64_t kMostRowsInPlace = 5;
-// The same if it would be converted each time.
+// The same if it would be converted each time; without a stride, with which
+// copies are of pixels apart, and each is read less often.
 constexpr int64_t kMostConvertedRowsInPlace = 3;
 // Of a row that is read in place and has padding, each tap may be a run of its
 // own in twice as many phases.
@@ -211,8 +212,9 @@ struct Pass {
            g.layout == Layout::kChannelsLast && x_channels == 1 &&
            form.log_groups > 0 && g.groups % form.groups_per_block() == 0 &&
            (!backward || width.stride == 1) &&
-           g.dim[0].filter * g.dim[1].filter <=
-               (converted ? kMostConvertedRowsInPlace : kMostRowsInPlace) &&
+           g.dim[0].filter * g.dim[1].filter <= (converted && width.stride == 1
+                                                     ? kMostConvertedRowsInPlace
+                                                     : kMostRowsInPlace) &&
            width.filter <= kMostTapsInPlace && g.filter_taps() <= kListSize &&
            g.filter_size() * static_cast<int64_t>(sizeof(S)) <=
                kFirstCacheFilterBytes &&

@@ -286,60 +286,78 @@ constexpr int kMaxTaps = 4;
 constexpr int kMaxNeighbourRows = 10;
 #endif
 
-// As AddProducts for kTaps columns of x whose rows are neighbours, so that each
-// x is loaded once for all the sums that it is a factor of.
-template <typename S, typename Loader, int kTaps, typename X, int kRows>
-GROUPED_CONV_INLINE void AddTaps(const X* x, int64_t x_step, const S* w,
-                                 int64_t w_step,
+// Products of vectors of x, each made by Loader::Load of what is at an address,
+// and those of w in memory.
+template <typename S, typename Loader>
+struct MultiplyAdd {
+  using Vector = typename Simd<S>::Vector;
+  template <typename X>
+  GROUPED_CONV_INLINE Vector LoadX(const X* x) const {
+    return Loader::Load(x);
+  }
+  GROUPED_CONV_INLINE Vector LoadW(const S* w) const { return Load(w); }
+  GROUPED_CONV_INLINE void Add(Vector x, Vector w, Vector* sum) const {
+    *sum += x * w;
+  }
+};
+
+// sum[i] += the products, as MultiplyAdd has them, of kTaps columns of x, whose
+// rows are neighbours, and w: each x is loaded once for all the sums that it is
+// a factor of.
+template <typename S, int kTaps, typename Products, typename X, int kRows>
+GROUPED_CONV_INLINE void AddTaps(const Products& products, const X* x,
+                                 int64_t x_step, const S* w, int64_t w_step,
                                  typename Simd<S>::Vector (&sum)[kRows][1]) {
-  typename Simd<S>::Vector factor[kTaps];
+  decltype(products.LoadW(w)) factor[kTaps];
 #pragma GCC unroll 8
-  for (int t = 0; t < kTaps; ++t) factor[t] = Load(w + t * w_step);
+  for (int t = 0; t < kTaps; ++t) factor[t] = products.LoadW(w + t * w_step);
 #pragma GCC unroll 32
   for (int j = 0; j < kRows + kTaps - 1; ++j) {
-    const auto value = Loader::Load(x);
+    const auto value = products.LoadX(x);
     x += x_step;
     asm("" : "+r"(x));  // Not an address for each.
 #pragma GCC unroll 8
     for (int t = 0; t < kTaps; ++t) {
-      if (t <= j && j - t < kRows) sum[j - t][0] += value * factor[t];
+      if (t <= j && j - t < kRows) {
+        products.Add(value, factor[t], &sum[j - t][0]);
+      }
     }
   }
 }
 
-// The same for any number of columns. Loader::Load makes a vector of what is at
-// an address of x.
-template <typename S, typename Loader, typename X, int kRows>
-GROUPED_CONV_INLINE void AddAllTaps(const X* x, int64_t x_step, const S* w,
-                                    int64_t w_step, int64_t taps,
+// The same for any number of columns.
+template <typename S, typename Products, typename X, int kRows>
+GROUPED_CONV_INLINE void AddAllTaps(const Products& products, const X* x,
+                                    int64_t x_step, const S* w, int64_t w_step,
+                                    int64_t taps,
                                     typename Simd<S>::Vector (&sum)[kRows][1]) {
   for (; taps > kMaxTaps; taps -= kMaxTaps) {
-    AddTaps<S, Loader, kMaxTaps>(x, x_step, w, w_step, sum);
+    AddTaps<S, kMaxTaps>(products, x, x_step, w, w_step, sum);
     x += kMaxTaps * x_step;
     w += kMaxTaps * w_step;
   }
   switch (taps) {
     case 1:
-      AddTaps<S, Loader, 1>(x, x_step, w, w_step, sum);
+      AddTaps<S, 1>(products, x, x_step, w, w_step, sum);
       break;
     case 2:
-      AddTaps<S, Loader, 2>(x, x_step, w, w_step, sum);
+      AddTaps<S, 2>(products, x, x_step, w, w_step, sum);
       break;
     case 3:
-      AddTaps<S, Loader, 3>(x, x_step, w, w_step, sum);
+      AddTaps<S, 3>(products, x, x_step, w, w_step, sum);
       break;
     case 4:
-      AddTaps<S, Loader, 4>(x, x_step, w, w_step, sum);
+      AddTaps<S, 4>(products, x, x_step, w, w_step, sum);
       break;
 #if GROUPED_CONV_REGISTERS == 32
     case 5:
-      AddTaps<S, Loader, 5>(x, x_step, w, w_step, sum);
+      AddTaps<S, 5>(products, x, x_step, w, w_step, sum);
       break;
     case 6:
-      AddTaps<S, Loader, 6>(x, x_step, w, w_step, sum);
+      AddTaps<S, 6>(products, x, x_step, w, w_step, sum);
       break;
     case 7:
-      AddTaps<S, Loader, 7>(x, x_step, w, w_step, sum);
+      AddTaps<S, 7>(products, x, x_step, w, w_step, sum);
       break;
 #endif
   }
