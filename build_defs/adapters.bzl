@@ -241,13 +241,15 @@ def _plugin_impl(repository_ctx):
             for adapter, pin in attr.adapters.items()
             if pin.partition(" ")[0] == cpu
         }
+        tested = [name for name in attr.tested if name in adapters]
         repository_ctx.template(
             "./%s/BUILD" % _package(cpu),
             Label("//build_defs:plugin.BUILD.tpl"),
             {
                 "%{adapters}": str(adapters),
-                "%{kernels_from}": adapters.keys()[-1],
-                "%{tested}": str([name for name in attr.tested if name in adapters]),
+                # Where tests have them compiled anyway.
+                "%{kernels_from}": (tested or adapters.keys())[-1],
+                "%{tested}": str(tested),
                 "%{tools}": tools,
             },
             executable = False,

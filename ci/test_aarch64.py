@@ -45,8 +45,8 @@ TESTS = {
         "command": ["-m", "tensorflow_grouped_convolution"],
     },
 }
-# Compiled in the repository of this one's adapter.
-KERNELS = "@adapter_aarch64_2_21//tensorflow/core/kernels/grouped_conv:all"
+# Compiled in the repository of the last release's adapter.
+KERNELS = "@adapter_aarch64_2_22//tensorflow/core/kernels/grouped_conv:all"
 
 
 class CommandError(Exception):

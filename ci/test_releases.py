@@ -40,6 +40,7 @@ ENVIRONMENTS = [
     ("3.11", ["tensorflow-cpu==2.21.0", "keras==3.15.1"]),
     ("3.11", ["tensorflow-cpu==2.21.0", "tf_keras==2.21.0"]),
     ("3.13", ["tensorflow==2.21.0", "keras==3.15.1"]),
+    ("3.13", ["tensorflow-cpu==2.22.0rc0"]),
     ("3.11", ["tf-nightly-cpu", "keras-nightly", NIGHTLY]),
     ("3.12", ["tf-nightly", NIGHTLY]),
 ]
