@@ -120,7 +120,7 @@ struct Isa {
         faster(supported && is_faster()),
         may_use(may_use),
         kernels(supported ? make() : AllKernels()) {
-    kernels.fetch_in_place = IsAmd();
+    kernels.fetch_early = IsAmd();
   }
 
   const char* name;

@@ -339,9 +339,10 @@ struct AllKernels {
   Kernels<int32_t> of_int32;
   WinogradKernels winograd;
   const PairKernels* of_pairs;  // Null if it has none.
-  // Whether what is read where it lies, and little computed with, is to be
-  // fetched ahead, as the processor itself does that too late.
-  bool fetch_in_place;
+  // Whether what is read where it lies, and little computed with, or in parts
+  // of pixels, is to be fetched ahead, as the processor itself does that too
+  // late.
+  bool fetch_early;
 
   template <typename T>
   const Kernels<T>& Of() const;

@@ -1154,7 +1154,7 @@ AllKernels MakeKernels() {
                         MakeTable<Half>(),       MakeTable<BFloat16>(),
                         MakeTable<int32_t>(),    MakeWinograd(),
                         /*of_pairs=*/nullptr,
-                        /*fetch_in_place=*/false};
+                        /*fetch_early=*/false};
   AddFilterKernels(&kernels);
   return kernels;
 }

@@ -49,9 +49,10 @@ constexpr int64_t kMostConvertedRowsInPlace = 3;
 // Of a row that is read in place and has padding, each tap may be a run of its
 // own in twice as many phases.
 constexpr int64_t kMostTapsInPlace = 32;
-// Tensors that are larger together are fetched ahead; what is read in place,
-// where the processor does not do so itself in time.
+// Tensors that are larger together are fetched ahead; for processors that do
+// not do so themselves in time; and what is read in place, for these.
 constexpr int64_t kPrefetchBytes = 1 << 24;
+constexpr int64_t kEarlyPrefetchBytes = 1 << 23;
 constexpr int64_t kInPlacePrefetchBytes = 1 << 22;
 // Bounds what a unit needs for each channel.
 constexpr int64_t kMaxPartVectors = 256;
@@ -86,7 +87,7 @@ struct Pass {
         backward(backward),
         in_place_positions(in_place_positions),
         in_place_as_x(in_place_as_x),
-        fetch_in_place(all_kernels.fetch_in_place),
+        fetch_early(all_kernels.fetch_early),
         kernels(all_kernels.Of<T>()),
         pack_filter(all_kernels.Of<X>().pack),
         pack_x(PackX(std::integral_constant<bool, kPairs>(), all_kernels)),
@@ -179,19 +180,25 @@ struct Pass {
     }
     return fits();
   }
-  // Whether a task with all units streams an x that is worth fetching ahead:
-  // the arithmetic must take longer, or it waits for what is fetched, unless
-  // the processor would wait anyway.
+  // Whether a task streams an x that is worth fetching ahead: the arithmetic
+  // must take longer, or it waits for what is fetched, unless the processor
+  // would wait anyway. If tasks need parts of each pixel, in which some
+  // processors see no stream, x must be at least half of all that they touch.
   void SetPrefetch() {
     const int64_t x_bytes =
         (backward ? g.output_size() : g.input_size()) * sizeof(T);
-    const bool early = fetch_in_place && in_place && x_channels == 1;
-    prefetch =
-        g.layout == Layout::kChannelsLast && chunks.count() == 1 &&
-        units_per_set == units &&
-        (g.input_size() + g.output_size()) * static_cast<int64_t>(sizeof(T)) >
-            (early ? kInPlacePrefetchBytes : kPrefetchBytes) &&
-        (early || TaskCycles(1) > x_bytes * 2 / 5);
+    const int64_t all_bytes = (g.input_size() + g.output_size()) * sizeof(T);
+    const bool whole = units_per_set == units;
+    const bool waits = fetch_early && in_place && x_channels == 1;
+    const bool parts_of_pixels =
+        fetch_early && !whole && parts == 1 && 2 * x_bytes >= all_bytes;
+    const int64_t most_cached = waits ? kInPlacePrefetchBytes
+                                : fetch_early && x_channels > 1
+                                    ? kEarlyPrefetchBytes
+                                    : kPrefetchBytes;
+    prefetch = g.layout == Layout::kChannelsLast && chunks.count() == 1 &&
+               (whole || parts_of_pixels) && all_bytes > most_cached &&
+               (waits || TaskCycles(1) > x_bytes * 2 / 5);
   }
   // Whether rows of x lie in the tensor as they would in scratch if vectors are
   // of one group, but for what is between pixels, which products over several
@@ -299,7 +306,7 @@ struct Pass {
   const bool backward;
   const int64_t in_place_positions;
   const bool in_place_as_x;
-  const bool fetch_in_place;
+  const bool fetch_early;
   const Kernels<T>& kernels;
   void (*const pack_filter)(const Mapping&, const X*, S*);
   void (*const pack_x)(const Mapping&, const X*, S*);
@@ -421,12 +428,17 @@ class XRows {
     const int64_t stride =
         pass_.backward ? 1 : std::min(g.dim[1].stride, pass_.XSize(1));
     const int64_t next = std::min(count * stride, rows - last_ - 1);
-    const int64_t elements = pass_.XSize(2) * pass_.x_steps.pixel;
-    if (pass_.prefetch && last_ >= 0) {
-      next_.Start(tensor_ + (last_ + 1) * elements,
-                  next * elements * sizeof(X));
+    if (!pass_.prefetch || last_ < 0) {
+      next_.Start(nullptr, 0, 0, 0);
+      return;
+    }
+    const int64_t pixel = pass_.x_steps.pixel * sizeof(X);
+    const int64_t pixels = next * pass_.XSize(2);
+    const X* const first = TensorPixel(last_ + 1, 0);
+    if (units_ == pass_.units) {
+      next_.Start(first, pixels * pixel, 0, 1);
     } else {
-      next_.Start(nullptr, 0);
+      next_.Start(first, UnitsBytes(), pixel, pixels);
     }
   }
 
@@ -463,6 +475,13 @@ class XRows {
            (row % image_rows * pass_.XSize(2) + pixel) * steps.pixel +
            first_block_ * pass_.form.groups_per_block() * steps.group +
            chunk_.first_channel * steps.channel;
+  }
+  // Of what the units need of a pixel.
+  int64_t UnitsBytes() const {
+    const int64_t groups =
+        std::min(units_ * pass_.form.groups_per_block(),
+                 pass_.g.groups - first_block_ * pass_.form.groups_per_block());
+    return groups * pass_.x_channels * sizeof(X);
   }
   S* Slot(int64_t slot) const { return x_ + slot * units_ * row_size_; }
   void Copy(int64_t row, int64_t slot) {

@@ -154,23 +154,37 @@ class RowCache {
 // Fetches memory into the cache little by little, while something is computed.
 class Prefetcher {
  public:
-  void Start(const void* begin, int64_t bytes) {
-    begin_ = static_cast<const char*>(begin);
+  // `count` times `bytes`, whose starts are `step` bytes apart.
+  void Start(const void* begin, int64_t bytes, int64_t step, int64_t count) {
+    run_ = static_cast<const char*>(begin);
     bytes_ = bytes;
+    step_ = step;
+    all_ = bytes * count;
     done_ = 0;
+    offset_ = 0;
   }
   // Goes on until `part` of `whole` is fetched.
   void FetchUntil(int64_t part, int64_t whole) {
-    if (done_ >= bytes_) return;  // Without a division.
-    const int64_t end = bytes_ * part / whole;
-    for (; done_ < end; done_ += kCacheLine) {
-      __builtin_prefetch(begin_ + done_, 0, 2);
+    if (done_ >= all_) return;  // Without a division.
+    const int64_t end = all_ * part / whole;
+    while (done_ < end) {
+      __builtin_prefetch(run_ + offset_, 0, 2);
+      const int64_t fetched = std::min(kCacheLine, bytes_ - offset_);
+      done_ += fetched;
+      offset_ += fetched;
+      if (offset_ == bytes_) {
+        offset_ = 0;
+        run_ += step_;
+      }
     }
   }
 
  private:
-  const char* begin_ = nullptr;
+  const char* run_ = nullptr;  // Which is being fetched.
+  int64_t offset_ = 0;         // What of it is.
   int64_t bytes_ = 0;
+  int64_t step_ = 0;
+  int64_t all_ = 0;
   int64_t done_ = 0;
 };
 
