@@ -173,7 +173,8 @@ struct Kernels {
   int max_neighbour_rows;
   void (*multiply_neighbours[kMaxLogGroups + 1][kMaxRows])(const Tile<Sum<T>>&);
   // The same for any x_row, of one vector with a channel of each of its groups,
-  // if Tile::rounded can be set. Secondly, with x as it lies in the tensor,
+  // if Tile::rounded can be set; two products may be summed at once, as
+  // PairKernels sum two channels. Secondly, with x as it lies in the tensor,
   // whose elements its steps are in then. Null where there is no such kernel.
   void (*multiply_depthwise[2][kMaxRows])(const Tile<Sum<T>>&);
   void (*sum_outer[kMaxLogGroups + 1])(const OuterProducts<Sum<T>>&);
@@ -339,9 +340,8 @@ struct AllKernels {
   Kernels<int32_t> of_int32;
   WinogradKernels winograd;
   const PairKernels* of_pairs;  // Null if it has none.
-  // Whether what is read where it lies, and little computed with, or in parts
-  // of pixels, is to be fetched ahead, as the processor itself does that too
-  // late.
+  // Whether more is to be fetched ahead, as the processor itself does that too
+  // late: smaller tensors, what is read where it lies, parts of pixels.
   bool fetch_early;
 
   template <typename T>

@@ -269,7 +269,7 @@ void MultiplyRows(const Tile<float>& tile) {
 
 // --- Depthwise ---------------------------------------------------------------
 
-// What AddTaps takes for an x that is a tensor's.
+// MultiplyAdd's loader of an x that is a tensor's.
 struct FromBFloat16 {
   static GROUPED_CONV_INLINE Simd<float>::Vector Load(const BFloat16* p) {
     return (Simd<float>::Vector)ToFloat(p, AllLanes());
@@ -277,19 +277,19 @@ struct FromBFloat16 {
 };
 
 // Pairs of what is at two addresses, lane by lane.
-__m512i LoadPairs(const BFloat16* first, const BFloat16* second) {
+template <typename Lanes>
+__m512i MakePairs(const BFloat16* first, const BFloat16* second, Lanes lanes) {
   alignas(64) static const uint16_t kInterleaved[] = {
       0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
       8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
-  return _mm512_permutex2var_epi16(
-      _mm512_castsi256_si512(Load(first, AllLanes())),
-      _mm512_load_si512(kInterleaved),
-      _mm512_castsi256_si512(Load(second, AllLanes())));
+  return _mm512_permutex2var_epi16(_mm512_castsi256_si512(Load(first, lanes)),
+                                   _mm512_load_si512(kInterleaved),
+                                   _mm512_castsi256_si512(Load(second, lanes)));
 }
 // Of floats that are bfloat16.
-__m512i LoadPairs(const float* first, const float* second) {
-  return _mm512_or_si512(_mm512_srli_epi32(Load(first, AllLanes()), 16),
-                         Load(second, AllLanes()));
+__m512i MakePairs(const float* first, const float* second, AllLanes lanes) {
+  return _mm512_or_si512(_mm512_srli_epi32(Load(first, lanes), 16),
+                         Load(second, lanes));
 }
 
 // As MultiplyAdd, of two x and two w at once, of which the others are so far
@@ -297,10 +297,10 @@ __m512i LoadPairs(const float* first, const float* second) {
 struct PairedProducts {
   template <typename X>
   GROUPED_CONV_INLINE __m512i LoadX(const X* x) const {
-    return LoadPairs(x, x + x_other);
+    return MakePairs(x, x + x_other, AllLanes());
   }
   GROUPED_CONV_INLINE __m512i LoadW(const float* w) const {
-    return LoadPairs(w, w + w_other);
+    return MakePairs(w, w + w_other, AllLanes());
   }
   GROUPED_CONV_INLINE void Add(__m512i x, __m512i w,
                                Simd<float>::Vector* sum) const {
@@ -519,13 +519,6 @@ void ForVectors(const Mapping& mapping, Tensor* tensor, Scratch* scratch,
     tensor += m.pixel_step;
     scratch += m.scratch_pixel;
   }
-}
-
-template <typename Lanes>
-__m512i MakePairs(const BFloat16* first, const BFloat16* second, Lanes lanes) {
-  const __m512i low = _mm512_cvtepu16_epi32(Load(first, lanes));
-  const __m512i high = _mm512_cvtepu16_epi32(Load(second, lanes));
-  return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
 }
 
 // As PairPixels, for vectors of several groups, whatever the order.

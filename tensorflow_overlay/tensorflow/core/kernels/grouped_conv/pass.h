@@ -43,14 +43,13 @@ constexpr int64_t kFirstCacheBytes = 3 << 14;
 constexpr int64_t kFirstCacheFilterBytes = kFirstCacheBytes / 2;
 // Of a filter with more rows, each pixel is read so often that a copy pays.
 constexpr int64_t kMostRowsInPlace = 5;
-// The same if it would be converted each time; without a stride, with which
-// copies are of pixels apart, and each is read less often.
+// The same if it would be converted each time.
 constexpr int64_t kMostConvertedRowsInPlace = 3;
 // Of a row that is read in place and has padding, each tap may be a run of its
 // own in twice as many phases.
 constexpr int64_t kMostTapsInPlace = 32;
 // Tensors that are larger together are fetched ahead; for processors that do
-// not do so themselves in time; and what is read in place, for these.
+// not do so themselves in time, of several channels; and in place, for these.
 constexpr int64_t kPrefetchBytes = 1 << 24;
 constexpr int64_t kEarlyPrefetchBytes = 1 << 23;
 constexpr int64_t kInPlacePrefetchBytes = 1 << 22;
@@ -219,9 +218,7 @@ struct Pass {
            g.layout == Layout::kChannelsLast && x_channels == 1 &&
            form.log_groups > 0 && g.groups % form.groups_per_block() == 0 &&
            (!backward || width.stride == 1) &&
-           g.dim[0].filter * g.dim[1].filter <= (converted && width.stride == 1
-                                                     ? kMostConvertedRowsInPlace
-                                                     : kMostRowsInPlace) &&
+           g.dim[0].filter * g.dim[1].filter <= MostRowsInPlace(converted) &&
            width.filter <= kMostTapsInPlace && g.filter_taps() <= kListSize &&
            g.filter_size() * static_cast<int64_t>(sizeof(S)) <=
                kFirstCacheFilterBytes &&
@@ -229,6 +226,14 @@ struct Pass {
            OutSize(2) * form.Vectors(out_channels) * form.lanes *
                    static_cast<int64_t>(sizeof(S)) <=
                kSumBytes;
+  }
+
+  // Where pixels are apart, each is converted less often, and copied at a
+  // higher cost; with tiles that was not measured.
+  int64_t MostRowsInPlace(bool converted) const {
+    return converted && (g.dim[2].stride == 1 || pair_kernels->tiles)
+               ? kMostConvertedRowsInPlace
+               : kMostRowsInPlace;
   }
 
   // Whether vectors have a channel of each of their groups, as x has.
@@ -428,15 +433,15 @@ class XRows {
     const int64_t stride =
         pass_.backward ? 1 : std::min(g.dim[1].stride, pass_.XSize(1));
     const int64_t next = std::min(count * stride, rows - last_ - 1);
-    if (!pass_.prefetch || last_ < 0) {
-      next_.Start(nullptr, 0, 0, 0);
+    if (!pass_.prefetch || last_ < 0 || next <= 0) {
+      next_ = Prefetcher();
       return;
     }
     const int64_t pixel = pass_.x_steps.pixel * sizeof(X);
     const int64_t pixels = next * pass_.XSize(2);
     const X* const first = TensorPixel(last_ + 1, 0);
     if (units_ == pass_.units) {
-      next_.Start(first, pixels * pixel, 0, 1);
+      next_.Start(first, pixels * pixel, /*step=*/0, /*count=*/1);
     } else {
       next_.Start(first, UnitsBytes(), pixel, pixels);
     }

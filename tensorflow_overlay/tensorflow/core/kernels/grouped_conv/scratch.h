@@ -172,7 +172,7 @@ class Prefetcher {
       const int64_t fetched = std::min(kCacheLine, bytes_ - offset_);
       done_ += fetched;
       offset_ += fetched;
-      if (offset_ == bytes_) {
+      if (offset_ == bytes_ && done_ < all_) {
         offset_ = 0;
         run_ += step_;
       }
