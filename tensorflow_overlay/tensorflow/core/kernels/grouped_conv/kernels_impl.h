@@ -1150,9 +1150,9 @@ Kernels<T> MakeTable() {
 void AddFilterKernels(AllKernels* kernels);  // Of kernels_filter_impl.h.
 
 AllKernels MakeKernels() {
-  AllKernels kernels = {MakeTable<float>(),      MakeTable<double>(),
-                        MakeTable<Half>(),       MakeTable<BFloat16>(),
-                        MakeTable<int32_t>(),    MakeWinograd(),
+  AllKernels kernels = {MakeTable<float>(),   MakeTable<double>(),
+                        MakeTable<Half>(),    MakeTable<BFloat16>(),
+                        MakeTable<int32_t>(), MakeWinograd(),
                         /*of_pairs=*/nullptr,
                         /*fetch_early=*/false};
   AddFilterKernels(&kernels);
