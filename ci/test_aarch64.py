@@ -45,8 +45,7 @@ TESTS = {
         "command": ["-m", "tensorflow_grouped_convolution"],
     },
 }
-# Compiled in the repository of the last release's adapter.
-KERNELS = "@adapter_aarch64_2_22//tensorflow/core/kernels/grouped_conv:all"
+KERNELS = "@adapter_aarch64_%s//tensorflow/core/kernels/grouped_conv:all"
 
 
 class CommandError(Exception):
@@ -148,13 +147,18 @@ def install(pip, folder, *arguments):
     run([*pip, "install", "--quiet", *platforms, *options, "--target", folder, *arguments])
 
 
+def pins():
+    """Returns what WORKSPACE pins for aarch64, release by release, the oldest first."""
+    text = (TOP / "WORKSPACE").read_text()
+    stanzas = re.findall(r"(?ms)^tensorflow_adapter\(\n(.*?)^\)", text)
+    all_pins = [dict(re.findall(r'(\w+) = "(.*)"', stanza)) for stanza in stanzas]
+    return [pin for pin in all_pins if pin.get("cpu") == "aarch64"]
+
+
 def pinned_wheel(release):
     """Returns the requirement of an official wheel, as WORKSPACE pins it."""
-    for stanza in re.findall(
-        r"(?ms)^tensorflow_adapter\(\n(.*?)^\)", (TOP / "WORKSPACE").read_text()
-    ):
-        pin = dict(re.findall(r'(\w+) = "(.*)"', stanza))
-        if pin.get("cpu") == "aarch64" and pin["version"] == release:
+    for pin in pins():
+        if pin["version"] == release:
             return "%(distribution)s==%(version)s --hash=sha256:%(sha256)s\n" % pin
     raise ValueError("WORKSPACE pins no TensorFlow %s for aarch64" % release)
 
@@ -193,7 +197,9 @@ def test_kernels(qemu, root):
     events.unlink(missing_ok=True)
     options = ["--config=aarch64", "--keep_going", "--build_tests_only"]
     options += ["--run_under=%s -L %s" % (qemu, root), "--build_event_json_file=%s" % events]
-    subprocess.run([TOP / "ci/bazel", "test", *options, KERNELS], cwd=TOP)
+    # Where the plugin's kernels are compiled.
+    kernels = KERNELS % "_".join(pins()[-1]["version"].split(".")[:2])
+    subprocess.run([TOP / "ci/bazel", "test", *options, kernels], cwd=TOP)
     return count_tests.count_events(events) if events.exists() else (0, 1, 0)
 
 
