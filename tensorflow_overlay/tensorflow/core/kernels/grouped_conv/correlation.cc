@@ -43,6 +43,9 @@ constexpr int64_t kCacheBytes = 10;
 constexpr int64_t kMostBandRows = 4;
 // Pairs need half of it, and tiles are faster.
 constexpr int64_t kMostTileBandRows = 8;
+// Larger tensors of sums are not in a cache when they are written: of
+// processors that have to be told early, the next rows' lines are fetched.
+constexpr int64_t kMostCachedSumBytes = 1 << 22;
 // Rows of x of units whose sums are in scratch together.
 constexpr int64_t kScratchUnitBytes = 1 << 17;
 // In cycles: a product of the processor's tiles, and loading one from the first
@@ -101,6 +104,7 @@ struct Correlation : Pass<T, kPairs> {
   // How many units' sums of a row are in scratch at once. Where all go through
   // it, several units' are copied to neighbouring cache lines together.
   int64_t scratch_units;
+  bool late_sums;  // Whether storing them would be waited for.
 
  private:
   // What a row's tiles cost if they have at most so many vectors.
@@ -215,6 +219,11 @@ void Correlation<T, kPairs>::Divide(int num_threads) {
                      kScratchUnitBytes / (this->slots * row_bytes)}));
   }
   this->SetPrefetch();
+  late_sums = this->fetch_early && !waiting &&
+              this->g.layout == Layout::kChannelsLast &&
+              this->rows * this->OutSize(2) * this->out_steps.pixel *
+                      static_cast<int64_t>(sizeof(T)) >
+                  kMostCachedSumBytes;
   const int64_t tasks = CeilDiv(most_tasks, this->sets());
   rows_per_task = CeilDiv(this->rows, std::min(this->rows, tasks));
   if (waiting) {
@@ -263,13 +272,12 @@ class CorrelationTask {
     filled_ = pass.g.groups % form_.groups_per_block() == 0 &&
               pass.out_channels % form_.channels_per_vector == 0 &&
               pass.parts == 1 && pass.x_channels > 0;
-    // Rounded in registers: of several groups, if a tile has all their vectors.
-    const bool rounded =
-        pass.depthwise ||
-        (kPairs && !pass.tiles &&
-         (form_.log_groups == 0 ||
-          (pieces_.pieces == 1 &&
-           pass.out_channels <= 2 * form_.channels_per_vector)));
+    // Whether a tile of several groups has all their vectors, of neighbours.
+    const bool whole = form_.log_groups == 0 ||
+                       (pieces_.pieces == 1 &&
+                        pass.out_channels <= 2 * form_.channels_per_vector);
+    // In registers.
+    const bool rounded = pass.depthwise || (kPairs && !pass.tiles && whole);
     const bool direct =
         (std::is_same<T, S>::value || rounded) && pass.out_steps.channel == 1 &&
         (form_.log_groups == 0 ||
@@ -283,10 +291,12 @@ class CorrelationTask {
                                    unit_[0].block) *
                                       pass.parts)
                : 0;
+    streamed_ = direct && whole && MayStream();
   }
 
   ~CorrelationTask() {
     if (kPairs) pass_.pair_kernels->release();
+    if (streamed_) pass_.kernels.end_stream();
   }
 
   // Returns whether all sums were finite, of tiles; others do not ask.
@@ -325,6 +335,12 @@ class CorrelationTask {
   void PackPairs(const Mapping& mapping, const BFloat16* filter, float* w);
   void PackPairs(const Mapping&, const void*, void*) {}
   void SumRows(int64_t row, int64_t count);
+  // Has next_sums_ fetch where the sums of at most `count` rows from `row` on
+  // go.
+  void StartNextSums(int64_t row, int64_t count);
+  // Whether vectors of sums that go to the tensor at once are whole cache lines
+  // there, and had better go past the caches.
+  bool MayStream() const;
   // Has a tile's sums go to the tensor.
   static void SetDirect(S* out, Tile<S>* tile) {
     tile->sum = out;
@@ -373,10 +389,12 @@ class CorrelationTask {
   const Pieces pieces_;
   ScratchEpilogue<S> epilogue_;
   bool finish_;  // Whether it does anything.
+  Prefetcher next_sums_;
   bool packed_;  // Whether w_ is the filter already.
   bool filled_;  // Whether all lanes have a channel of a group.
   int64_t
-      direct_units_;  // The first ones, whose sums go to the tensor at once.
+      direct_units_;  // The first ones, whose sums go to the tensor at once,
+  bool streamed_;     // and past the caches.
 
   int64_t tiles_ = 0;  // How the processor's are set up.
   bool finite_ = true;
@@ -455,8 +473,34 @@ void CorrelationTask<T, kPairs>::PackPairs(const Mapping& mapping,
 }
 
 template <typename T, bool kPairs>
+bool CorrelationTask<T, kPairs>::MayStream() const {
+  const int64_t vector_bytes = form_.lanes * sizeof(T);
+  return pass_.late_sums && pass_.kernels.end_stream != nullptr &&
+         std::is_same<T, S>::value &&
+         pass_.out_channels % form_.channels_per_vector == 0 &&
+         pass_.out_steps.pixel % form_.lanes == 0 &&
+         reinterpret_cast<uintptr_t>(tensors_.sums) % vector_bytes == 0;
+}
+
+template <typename T, bool kPairs>
+void CorrelationTask<T, kPairs>::StartNextSums(int64_t row, int64_t count) {
+  next_sums_ = Prefetcher();
+  if (!pass_.late_sums || streamed_ || row >= rows_) return;
+  const Unit& unit = unit_[0];
+  const int64_t channels =
+      pass_.parts == 1
+          ? pass_.SetGroups(unit.block, units_) * pass_.out_channels
+          : unit.channels;
+  next_sums_.Start(
+      tensors_.sums + pass_.OutOffset(first_row_ + row) + unit.offset,
+      channels * sizeof(T), pass_.out_steps.pixel * sizeof(T),
+      std::min(count, rows_ - row) * pass_.OutSize(2));
+}
+
+template <typename T, bool kPairs>
 void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
   x_.Load(first_row_ + row, num_rows);
+  StartNextSums(row + num_rows, num_rows);
   int64_t vectors_done = 0;
   const int64_t row_vectors =
       num_rows * units_ * pass_.part_vectors * pass_.OutSize(2);
@@ -526,6 +570,7 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
       tile.sum_row = pass_.part_size();
       tile.group_step = 0;
       tile.epilogue = direct && finish_ ? &epilogue_ : nullptr;
+      tile.streamed = direct && streamed_;
       tile.units = std::min(pass_.scratch_units, units_ - i);
       tile.sum_unit = pass_.width * tile.sum_row;
       if (direct) {
@@ -569,6 +614,7 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
             tile.num_products = num_products_[y];
             vectors_done += num_v * num_j * tile.units;
             x_.FetchUntil(vectors_done, row_vectors);
+            next_sums_.FetchUntil(vectors_done, row_vectors);
             if (kPairs) {
               MultiplyPairs(tile, num_v, num_j);
             } else if (pass_.depthwise && (direct || pass_.in_place)) {

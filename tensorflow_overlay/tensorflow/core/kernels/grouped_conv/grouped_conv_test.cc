@@ -1081,6 +1081,74 @@ TEST(GroupedConvTest, HugeStrideOfLargeTensor) {
   }
 }
 
+// Checks that images together give what each of them gives.
+template <typename T>
+void TestLargeSums(const std::string& image, int64_t images) {
+  const ConvGeometry one = Geometry(image);
+  const ConvGeometry all = Geometry("mb" + std::to_string(images) + image);
+  std::mt19937 random(1);
+  GuardedArray<T> input(all.input_size()), filter(all.filter_size()),
+      output(all.output_size()), bias(all.output_channels);
+  for (GuardedArray<T>* array : {&input, &filter, &output, &bias}) {
+    FillRandom(array, &random);
+  }
+  Epilogue<T> epilogue;
+  epilogue.bias = bias.data();
+  epilogue.activation = Activation::kRelu;
+  ForEachInstructionSet("large sums of " + image, [&](const std::string& what) {
+    BackwardRunner threads;
+    for (const Epilogue<T>& now : {Epilogue<T>(), epilogue}) {
+      GuardedArray<T> together(all.output_size()), alone(all.output_size());
+      Forward(all, input.data(), filter.data(), now, together.data(), &threads);
+      for (int64_t i = 0; i < images; ++i) {
+        Forward(one, input.data() + i * one.input_size(), filter.data(), now,
+                alone.data() + i * one.output_size(), &threads);
+      }
+      EXPECT_TRUE(together == alone) << what << ", forward";
+    }
+    GuardedArray<T> together(all.input_size()), alone(all.input_size());
+    InputGradient(all, filter.data(), output.data(), together.data(), &threads);
+    for (int64_t i = 0; i < images; ++i) {
+      InputGradient(one, filter.data(), output.data() + i * one.output_size(),
+                    alone.data() + i * one.input_size(), &threads);
+    }
+    EXPECT_TRUE(together == alone) << what << ", input gradient";
+  });
+}
+
+// Sums of 4 MiB and more go past the caches, or have their lines fetched.
+TEST(GroupedConvTest, LargeSumsAreThoseOfSmallTensors) {
+  setenv("TF_GROUPED_CONV_ALGORITHM", "direct", 1);
+  TellProblemOnSignals();
+  for (const char* image : {
+           // A channel a group, where x lies and copied; two of the output's.
+           "g48ic48oc48ih34iw90kh3ph1",
+           "g48ic48oc48ih34iw90kh7ph3",
+           "g32ic32oc64ih34iw90kh3ph1",
+           // Of a vector of several groups, of two, and where the last block
+           // has fewer groups.
+           "g16ic64oc64ih34iw90kh3ph1",
+           "g8ic64oc64ih34iw90kh3ph1",
+           "g6ic48oc48ih34iw90kh3ph1",
+           // Of one group; 1x1; strided, whose gradient's positions are apart.
+           "g2ic32oc96ih34iw40kh3ph1",
+           "g4ic48oc128ih34iw40",
+           "g2ic64oc64ih67iw66kh3sh2ph1",
+           // Several sets of groups, which write parts of pixels.
+           "g8ic512oc512ih12iw34kh3ph1",
+           // Pixels that are no whole cache lines; through scratch.
+           "g17ic68oc68ih34iw90kh3ph1",
+           "g10ic50oc30ih34iw90kh3ph1",
+       }) {
+    TestLargeSums<float>(image, 8);
+  }
+  for (const char* image :
+       {"g64ic64oc64ih34iw90kh3ph1", "g4ic64oc64ih34iw90kh3ph1"}) {
+    TestLargeSums<BFloat16>(image, 12);
+  }
+  unsetenv("TF_GROUPED_CONV_ALGORITHM");
+}
+
 TEST(MergedGroupsTest, MergesWhatIsFasterSo) {
   const std::pair<const char*, int64_t> kProblems[] = {
       {"g32mb8ic128oc128ih28kh3ph1", 4},

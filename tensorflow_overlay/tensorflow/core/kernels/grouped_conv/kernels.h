@@ -103,6 +103,10 @@ struct Tile {
   // in its elements then. If there are several groups, a tile has all of their
   // vectors, one or two, and their channels are neighbours.
   BFloat16* rounded;
+  // Whether sums go past the caches, which Kernels::end_stream must be there
+  // for. They are whole vectors then, each at a multiple of its size. If there
+  // are several groups, it is as for `rounded`.
+  bool streamed;
   int64_t units;
   int64_t x_unit;
   int64_t w_unit;
@@ -178,6 +182,9 @@ struct Kernels {
   // whose elements its steps are in then. Null where there is no such kernel.
   void (*multiply_depthwise[2][kMaxRows])(const Tile<Sum<T>>&);
   void (*sum_outer[kMaxLogGroups + 1])(const OuterProducts<Sum<T>>&);
+  // To be called before other threads read what was streamed. Null if nothing
+  // can be.
+  void (*end_stream)();
   // sums += more, for a number of whole vectors.
   void (*add)(int64_t size, const Sum<T>* more, Sum<T>* sums);
   void (*pack)(const Mapping& mapping, const T* tensor, Sum<T>* scratch);

@@ -561,32 +561,29 @@ GROUPED_CONV_INLINE void FinishSums(
   }
 }
 
-// Applies a tile's epilogue, and stores its sums.
-template <typename S, int kGroups, int kVectorCount, int kRows>
-GROUPED_CONV_INLINE void StoreSums(
-    const Tile<S>& tile, int64_t epilogue_offset, S* sums,
-    typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
+// Stores a tile's sums, or with kStreamed those that are.
+template <typename S, int kGroups, bool kStreamed, int kVectorCount, int kRows>
+GROUPED_CONV_INLINE void StoreFinished(
+    const Tile<S>& tile, S* sums,
+    const typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
   using Vector = typename Simd<S>::Vector;
   constexpr int kLanes = Simd<S>::kLanes;
-  if (std::is_same<S, float>::value && tile.epilogue != nullptr) {
-    FinishSums<S>(*tile.epilogue, epilogue_offset, sum);
-  }
   // Whether sums can be stored group by group, from parts of a vector.
   constexpr int kChannels = kLanes / kGroups;
   constexpr bool kSplit = kGroups > 1 && kChannels > 1;
   constexpr bool kParts = kSplit && kChannels * sizeof(S) >= 16;
   if (kSplit && kVectorCount == 1 && tile.group_step == kChannels) {
     ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
-      Store<S>(Transpose<S, kChannels>(sum[i][0]), row);
+      Store<S, kStreamed>(Transpose<S, kChannels>(sum[i][0]), row);
     });
   } else if (kSplit && kVectorCount == 2 && tile.group_step == 2 * kChannels) {
     ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
       Vector pair[] = {sum[i][0], sum[i][kVectorCount - 1]};
       TransposePair<S, 2 * kChannels>(pair);
-      Store<S>(pair[0], row);
-      Store<S>(pair[1], row + kLanes);
+      Store<S, kStreamed>(pair[0], row);
+      Store<S, kStreamed>(pair[1], row + kLanes);
     });
-  } else if (kParts && tile.group_step != 0) {
+  } else if (!kStreamed && kParts && tile.group_step != 0) {
     const int64_t group_step = tile.group_step;
     ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
 #pragma GCC unroll 4
@@ -597,7 +594,7 @@ GROUPED_CONV_INLINE void StoreSums(
             kParts ? kChannels : kLanes);
       }
     });
-  } else if (kGroups == 1 && tile.last_lanes != 0) {
+  } else if (!kStreamed && kGroups == 1 && tile.last_lanes != 0) {
     const int last_lanes = tile.last_lanes;
     ForRows<kRows>(tile.sum_row, sums, [&](int i, S* row) {
 #pragma GCC unroll 4
@@ -608,7 +605,23 @@ GROUPED_CONV_INLINE void StoreSums(
                              row + (kVectorCount - 1) * kLanes, last_lanes);
     });
   } else {
-    StoreRows<S>(sum, tile.sum_row, sums);
+    StoreRows<S, kStreamed>(sum, tile.sum_row, sums);
+  }
+}
+
+// Applies a tile's epilogue, and stores its sums.
+template <typename S, int kGroups, int kVectorCount, int kRows>
+GROUPED_CONV_INLINE void StoreSums(
+    const Tile<S>& tile, int64_t epilogue_offset, S* sums,
+    typename Simd<S>::Vector (&sum)[kRows][kVectorCount]) {
+  if (std::is_same<S, float>::value && tile.epilogue != nullptr) {
+    FinishSums<S>(*tile.epilogue, epilogue_offset, sum);
+  }
+  constexpr bool kStreams = kVectorBytes == 64 && std::is_same<S, float>::value;
+  if (kStreams && tile.streamed) {
+    StoreFinished<S, kGroups, kStreams>(tile, sums, sum);
+  } else {
+    StoreFinished<S, kGroups, false>(tile, sums, sum);
   }
 }
 
@@ -1140,6 +1153,11 @@ Kernels<T> MakeTable() {
   }
   table.max_neighbour_rows = kMaxNeighbourRows;
   FillGroups<Sum<T>, 0>::Fill(&table);
+#if GROUPED_CONV_VECTOR_BYTES == 64
+  if (std::is_same<T, float>::value) {
+    table.end_stream = [] { _mm_sfence(); };
+  }
+#endif
   table.pack = Pack<T>;
   table.unpack = Unpack<T>;
   return table;

@@ -269,6 +269,11 @@ struct Pass {
             block * form.groups_per_block() * out_steps.group +
                 first * out_steps.channel};
   }
+  // Groups of so many units from a block on, if units have all their channels.
+  int64_t SetGroups(int64_t first_block, int64_t count) const {
+    return std::min(count * form.groups_per_block(),
+                    g.groups - first_block * form.groups_per_block());
+  }
   // Where a row of out, numbered over the batch, starts.
   int64_t OutOffset(int64_t row) const {
     const int64_t image_rows = OutSize(0) * OutSize(1);
@@ -438,13 +443,10 @@ class XRows {
       return;
     }
     const int64_t pixel = pass_.x_steps.pixel * sizeof(X);
-    const int64_t pixels = next * pass_.XSize(2);
-    const X* const first = TensorPixel(last_ + 1, 0);
-    if (units_ == pass_.units) {
-      next_.Start(first, pixels * pixel, /*step=*/0, /*count=*/1);
-    } else {
-      next_.Start(first, UnitsBytes(), pixel, pixels);
-    }
+    next_.Start(
+        TensorPixel(last_ + 1, 0),
+        pass_.SetGroups(first_block_, units_) * pass_.x_channels * sizeof(X),
+        pixel, next * pass_.XSize(2));
   }
 
   // Where the i-th unit finds what row r of the chunk's taps multiplies for the
@@ -480,13 +482,6 @@ class XRows {
            (row % image_rows * pass_.XSize(2) + pixel) * steps.pixel +
            first_block_ * pass_.form.groups_per_block() * steps.group +
            chunk_.first_channel * steps.channel;
-  }
-  // Of what the units need of a pixel.
-  int64_t UnitsBytes() const {
-    const int64_t groups =
-        std::min(units_ * pass_.form.groups_per_block(),
-                 pass_.g.groups - first_block_ * pass_.form.groups_per_block());
-    return groups * pass_.x_channels * sizeof(X);
   }
   S* Slot(int64_t slot) const { return x_ + slot * units_ * row_size_; }
   void Copy(int64_t row, int64_t slot) {

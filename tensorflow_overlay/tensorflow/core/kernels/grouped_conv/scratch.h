@@ -156,6 +156,10 @@ class Prefetcher {
  public:
   // `count` times `bytes`, whose starts are `step` bytes apart.
   void Start(const void* begin, int64_t bytes, int64_t step, int64_t count) {
+    if (bytes == step) {
+      bytes *= count;
+      count = 1;
+    }
     run_ = static_cast<const char*>(begin);
     bytes_ = bytes;
     step_ = step;

@@ -76,8 +76,17 @@ GROUPED_CONV_INLINE typename Simd<S>::Vector Load(const S* p) {
   return LoadElements<Simd<S>::kLanes>(p);
 }
 
-template <typename S>
+// With kStreamed, past the caches, which fetch no line then that is to be
+// overwritten: only where a vector is one.
+template <typename S, bool kStreamed = false>
 GROUPED_CONV_INLINE void Store(typename Simd<S>::Vector v, S* p) {
+  static_assert(!kStreamed || kVectorBytes == 64, "a vector is a cache line");
+#if GROUPED_CONV_VECTOR_BYTES == 64
+  if (kStreamed) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+    return;
+  }
+#endif
   StoreElements<Simd<S>::kLanes>(v, p);
 }
 
@@ -256,14 +265,14 @@ GROUPED_CONV_INLINE void LoadRows(
     }
   });
 }
-template <typename S, int kVectorCount, int kRows>
+template <typename S, bool kStreamed = false, int kVectorCount, int kRows>
 GROUPED_CONV_INLINE void StoreRows(
     const typename Simd<S>::Vector (&sum)[kRows][kVectorCount], int64_t sum_row,
     S* sums) {
   ForRows<kRows>(sum_row, sums, [&](int i, S* row) {
 #pragma GCC unroll 4
     for (int o = 0; o < kVectorCount; ++o) {
-      Store<S>(sum[i][o], row + o * Simd<S>::kLanes);
+      Store<S, kStreamed>(sum[i][o], row + o * Simd<S>::kLanes);
     }
   });
 }
