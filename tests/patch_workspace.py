@@ -1,5 +1,6 @@
 """A workspace to handle patches in, with a small stand-in for the official wheel."""
 
+import functools
 import hashlib
 import os
 import re
@@ -46,6 +47,8 @@ def changed_paths():
     )
 
 
+# Opening a wheel of thousands of files takes longer than a test needs else.
+@functools.lru_cache(maxsize=None)
 def official_text(path):
     """Returns the text of a file in the official wheel."""
     with zipfile.ZipFile(os.environ["OFFICIAL_WHEEL"]) as official:

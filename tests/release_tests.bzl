@@ -173,7 +173,12 @@ def tool_tests(name, release, stock):
             file_env = {"//:WORKSPACE": "WORKSPACE"},
         ),
         "example_workspace_test": dict(
-            data = _WORKSPACE + [release + "overlay", release + "patches"],
+            data = _WORKSPACE + [
+                release + "overlay",
+                release + "patches",
+                # After what it need not compile once more.
+                release + "wheel.whl",
+            ],
             file_env = {
                 "//:WORKSPACE": "WORKSPACE",
                 official + "official.txt": "OFFICIAL_NAME",

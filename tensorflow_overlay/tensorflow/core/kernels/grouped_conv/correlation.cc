@@ -43,8 +43,9 @@ constexpr int64_t kCacheBytes = 10;
 constexpr int64_t kMostBandRows = 4;
 // Pairs need half of it, and tiles are faster.
 constexpr int64_t kMostTileBandRows = 8;
-// Larger tensors of sums are not in a cache when they are written: of
-// processors that have to be told early, the next rows' lines are fetched.
+// Larger tensors of sums are in no cache when they are written, so a store
+// fetches what it overwrites, for which some processors wait: it goes past the
+// caches then, or the next rows' lines are fetched.
 constexpr int64_t kMostCachedSumBytes = 1 << 22;
 // Rows of x of units whose sums are in scratch together.
 constexpr int64_t kScratchUnitBytes = 1 << 17;
@@ -104,7 +105,10 @@ struct Correlation : Pass<T, kPairs> {
   // How many units' sums of a row are in scratch at once. Where all go through
   // it, several units' are copied to neighbouring cache lines together.
   int64_t scratch_units;
-  bool late_sums;  // Whether storing them would be waited for.
+  // Whether storing them would be waited for; and whether they are fetched
+  // then, where they cannot be streamed.
+  bool late_sums;
+  bool fetch_sums;
 
  private:
   // What a row's tiles cost if they have at most so many vectors.
@@ -219,11 +223,12 @@ void Correlation<T, kPairs>::Divide(int num_threads) {
                      kScratchUnitBytes / (this->slots * row_bytes)}));
   }
   this->SetPrefetch();
+  const int64_t sum_bytes =
+      this->rows * this->OutSize(2) * this->out_steps.pixel * sizeof(T);
   late_sums = this->fetch_early && !waiting &&
               this->g.layout == Layout::kChannelsLast &&
-              this->rows * this->OutSize(2) * this->out_steps.pixel *
-                      static_cast<int64_t>(sizeof(T)) >
-                  kMostCachedSumBytes;
+              sum_bytes > kMostCachedSumBytes;
+  fetch_sums = late_sums && this->MayFetch(sum_bytes);
   const int64_t tasks = CeilDiv(most_tasks, this->sets());
   rows_per_task = CeilDiv(this->rows, std::min(this->rows, tasks));
   if (waiting) {
@@ -485,7 +490,7 @@ bool CorrelationTask<T, kPairs>::MayStream() const {
 template <typename T, bool kPairs>
 void CorrelationTask<T, kPairs>::StartNextSums(int64_t row, int64_t count) {
   next_sums_ = Prefetcher();
-  if (!pass_.late_sums || streamed_ || row >= rows_) return;
+  if (!pass_.fetch_sums || streamed_ || row >= rows_) return;
   const Unit& unit = unit_[0];
   const int64_t channels =
       pass_.parts == 1

@@ -179,25 +179,30 @@ struct Pass {
     }
     return fits();
   }
-  // Whether a task streams an x that is worth fetching ahead: the arithmetic
-  // must take longer, or it waits for what is fetched, unless the processor
-  // would wait anyway. If tasks need parts of each pixel, in which some
-  // processors see no stream, x must be at least half of all that they touch.
+  // Whether some processors wait for memory whether or not it is fetched ahead.
+  bool Waits() const { return fetch_early && in_place && x_channels == 1; }
+  // Whether fetching so many bytes ahead takes less than the arithmetic, which
+  // would wait for that otherwise.
+  bool MayFetch(int64_t bytes) const {
+    return Waits() || TaskCycles(1) > bytes * 2 / 5;
+  }
+  // Whether a task streams an x that is worth fetching ahead. If tasks need
+  // parts of each pixel, in which some processors see no stream, x must be at
+  // least half of all that they touch.
   void SetPrefetch() {
     const int64_t x_bytes =
         (backward ? g.output_size() : g.input_size()) * sizeof(T);
     const int64_t all_bytes = (g.input_size() + g.output_size()) * sizeof(T);
     const bool whole = units_per_set == units;
-    const bool waits = fetch_early && in_place && x_channels == 1;
     const bool parts_of_pixels =
         fetch_early && !whole && parts == 1 && 2 * x_bytes >= all_bytes;
-    const int64_t most_cached = waits ? kInPlacePrefetchBytes
+    const int64_t most_cached = Waits() ? kInPlacePrefetchBytes
                                 : fetch_early && x_channels > 1
                                     ? kEarlyPrefetchBytes
                                     : kPrefetchBytes;
     prefetch = g.layout == Layout::kChannelsLast && chunks.count() == 1 &&
                (whole || parts_of_pixels) && all_bytes > most_cached &&
-               (waits || TaskCycles(1) > x_bytes * 2 / 5);
+               MayFetch(x_bytes);
   }
   // Whether rows of x lie in the tensor as they would in scratch if vectors are
   // of one group, but for what is between pixels, which products over several
