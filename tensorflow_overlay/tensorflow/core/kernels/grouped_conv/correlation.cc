@@ -47,6 +47,8 @@ constexpr int64_t kMostTileBandRows = 8;
 // fetches what it overwrites, for which some processors wait: it goes past the
 // caches then, or the next rows' lines are fetched.
 constexpr int64_t kMostCachedSumBytes = 1 << 22;
+// A tile's sums that go there from scratch stay in the first level's cache.
+constexpr int64_t kMostStagedBytes = kFirstCacheFilterBytes;
 // Rows of x of units whose sums are in scratch together.
 constexpr int64_t kScratchUnitBytes = 1 << 17;
 // In cycles: a product of the processor's tiles, and loading one from the first
@@ -78,6 +80,7 @@ struct Correlation : Pass<T, kPairs> {
             MostLogGroups(kernels),
             /*in_place_as_x=*/!kPairs &&
                 kernels.Of<T>().multiply_depthwise[1][0] != nullptr),
+        all_kernels(kernels),
         depthwise(!kPairs && this->IsDepthwise() &&
                   this->kernels.multiply_depthwise[0][0] != nullptr) {}
 
@@ -91,6 +94,7 @@ struct Correlation : Pass<T, kPairs> {
   Result Run(const Tensors<T, kPairs>& tensors, TaskRunner* runner,
              std::atomic<bool>* finite);
 
+  const AllKernels& all_kernels;
   const bool depthwise;  // Whether multiply_depthwise computes it.
   int64_t phases;        // At once.
   int64_t rows_per_task;
@@ -258,9 +262,6 @@ class CorrelationTask {
         most_products_(pass.chunks.largest().rows * pass.chunks.largest().taps),
         products_(scratch->Take<Product<S>>(pass.band_rows * most_products_)),
         num_products_(scratch->Take<int64_t>(pass.band_rows)),
-        sums_(scratch->Take<S>(
-            (pass.chunks.count() > 1 ? rows_ : pass.band_rows) *
-            pass.scratch_units * pass.width * pass.part_size())),
         unit_(scratch->Take<Unit>(units_)),
         pieces_(pass.form.Vectors(pass.GetUnit(set, 0).channels),
                 pass.tile_vectors) {
@@ -297,11 +298,16 @@ class CorrelationTask {
                                       pass.parts)
                : 0;
     streamed_ = direct && whole && MayStream();
+    staged_ = !streamed_ && MayStage();
+    sums_ = scratch->Take<S>(
+        staged_ ? CeilDiv(StagedBytes(), int64_t{sizeof(S)})
+                : (pass.chunks.count() > 1 ? rows_ : pass.band_rows) *
+                      pass.scratch_units * pass.width * pass.part_size());
   }
 
   ~CorrelationTask() {
     if (kPairs) pass_.pair_kernels->release();
-    if (streamed_) pass_.kernels.end_stream();
+    if (streamed_ || staged_) pass_.all_kernels.end_stream();
   }
 
   // Returns whether all sums were finite, of tiles; others do not ask.
@@ -346,6 +352,12 @@ class CorrelationTask {
   // Whether vectors of sums that go to the tensor at once are whole cache lines
   // there, and had better go past the caches.
   bool MayStream() const;
+  // Whether a tile has all sums of its pixels, which had better do so from
+  // scratch.
+  bool MayStage() const;
+  int64_t StagedBytes() const {
+    return kMaxRows * pass_.out_steps.pixel * sizeof(T);
+  }
   // Has a tile's sums go to the tensor.
   static void SetDirect(S* out, Tile<S>* tile) {
     tile->sum = out;
@@ -387,8 +399,9 @@ class CorrelationTask {
   const int64_t most_products_;  // Of a row.
   Product<S>* const products_;   // Of a band's rows.
   int64_t* const num_products_;
-  // Of a band's rows and some units or, until their last chunk, of all rows.
-  S* const sums_;
+  // Of a band's rows and some units or, until their last chunk, of all rows; or
+  // of a tile's pixels, as they will be in the tensor.
+  S* sums_;
   Unit* const unit_;
   // Of a unit's vectors. If there are several units, they have all channels.
   const Pieces pieces_;
@@ -399,7 +412,8 @@ class CorrelationTask {
   bool filled_;  // Whether all lanes have a channel of a group.
   int64_t
       direct_units_;  // The first ones, whose sums go to the tensor at once,
-  bool streamed_;     // and past the caches.
+  bool streamed_;     // and past the caches;
+  bool staged_;       // or all, and so from sums_.
 
   int64_t tiles_ = 0;  // How the processor's are set up.
   bool finite_ = true;
@@ -480,17 +494,24 @@ void CorrelationTask<T, kPairs>::PackPairs(const Mapping& mapping,
 template <typename T, bool kPairs>
 bool CorrelationTask<T, kPairs>::MayStream() const {
   const int64_t vector_bytes = form_.lanes * sizeof(T);
-  return pass_.late_sums && pass_.kernels.end_stream != nullptr &&
-         std::is_same<T, S>::value &&
+  return pass_.late_sums && pass_.kernels.streams &&
          pass_.out_channels % form_.channels_per_vector == 0 &&
          pass_.out_steps.pixel % form_.lanes == 0 &&
          reinterpret_cast<uintptr_t>(tensors_.sums) % vector_bytes == 0;
 }
 
 template <typename T, bool kPairs>
+bool CorrelationTask<T, kPairs>::MayStage() const {
+  return pass_.late_sums && pass_.all_kernels.stream != nullptr &&
+         pass_.units_together && direct_units_ == pass_.units &&
+         pieces_.pieces == 1 && !pass_.tiles && pass_.plan.out_step == 1 &&
+         StagedBytes() <= kMostStagedBytes;
+}
+
+template <typename T, bool kPairs>
 void CorrelationTask<T, kPairs>::StartNextSums(int64_t row, int64_t count) {
   next_sums_ = Prefetcher();
-  if (!pass_.fetch_sums || streamed_ || row >= rows_) return;
+  if (!pass_.fetch_sums || streamed_ || staged_ || row >= rows_) return;
   const Unit& unit = unit_[0];
   const int64_t channels =
       pass_.parts == 1
@@ -610,7 +631,8 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
             const int64_t offset =
                 sum_offset + y * sums_row_step + u * tile.sum_unit;
             if (direct) {
-              SetDirect(out + offset, &tile);
+              SetDirect(staged_ ? reinterpret_cast<T*>(sums_) : out + offset,
+                        &tile);
             } else {
               tile.sum = sums + offset;
               tile.rounded = nullptr;
@@ -629,6 +651,10 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
             } else {
               pass_.kernels.multiply[form_.log_groups][num_v - 1][num_j - 1](
                   tile);
+            }
+            if (staged_) {
+              pass_.all_kernels.stream(sums_, num_j * steps.pixel * sizeof(T),
+                                       out + offset);
             }
           }
         }

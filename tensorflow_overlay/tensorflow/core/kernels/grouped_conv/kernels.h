@@ -103,9 +103,9 @@ struct Tile {
   // in its elements then. If there are several groups, a tile has all of their
   // vectors, one or two, and their channels are neighbours.
   BFloat16* rounded;
-  // Whether sums go past the caches, which Kernels::end_stream must be there
-  // for. They are whole vectors then, each at a multiple of its size. If there
-  // are several groups, it is as for `rounded`.
+  // Whether sums go past the caches, if Kernels::streams. They are whole
+  // vectors then, each at a multiple of its size. If there are several groups,
+  // it is as for `rounded`.
   bool streamed;
   int64_t units;
   int64_t x_unit;
@@ -182,9 +182,7 @@ struct Kernels {
   // whose elements its steps are in then. Null where there is no such kernel.
   void (*multiply_depthwise[2][kMaxRows])(const Tile<Sum<T>>&);
   void (*sum_outer[kMaxLogGroups + 1])(const OuterProducts<Sum<T>>&);
-  // To be called before other threads read what was streamed. Null if nothing
-  // can be.
-  void (*end_stream)();
+  bool streams;  // Whether Tile::streamed can be set.
   // sums += more, for a number of whole vectors.
   void (*add)(int64_t size, const Sum<T>* more, Sum<T>* sums);
   void (*pack)(const Mapping& mapping, const T* tensor, Sum<T>* scratch);
@@ -347,8 +345,13 @@ struct AllKernels {
   Kernels<int32_t> of_int32;
   WinogradKernels winograd;
   const PairKernels* of_pairs;  // Null if it has none.
+  // Copies memory past the caches, but for parts of cache lines; and what is to
+  // be called before other threads read what was stored so. Null if it cannot.
+  void (*stream)(const void* from, int64_t bytes, void* to);
+  void (*end_stream)();
   // Whether more is to be fetched ahead, as the processor itself does that too
-  // late: smaller tensors, what is read where it lies, parts of pixels.
+  // late: smaller tensors, what is read where it lies, parts of pixels, and
+  // what is overwritten, if it is not streamed.
   bool fetch_early;
 
   template <typename T>

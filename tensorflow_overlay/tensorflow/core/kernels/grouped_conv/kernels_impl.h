@@ -1144,6 +1144,35 @@ struct FillGroups<S, -1> {
   static void Fill(Table*) {}
 };
 
+#if GROUPED_CONV_VECTOR_BYTES > 16
+void Stream(const void* from, int64_t bytes, void* to) {
+  constexpr int64_t kLine = 64;
+  const char* source = static_cast<const char*>(from);
+  char* target = static_cast<char*>(to);
+  const int64_t before = -reinterpret_cast<uintptr_t>(to) % kLine;
+  const int64_t first = before < bytes ? before : bytes;
+  __builtin_memcpy(target, source, first);
+  int64_t i = first;
+  for (; bytes - i >= kLine; i += kLine) {
+    // Neighbouring parts of a line, so that it is stored at once.
+#pragma GCC unroll 2
+    for (int part = 0; part < kLine; part += kVectorBytes) {
+#if GROUPED_CONV_VECTOR_BYTES == 64
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(target + i + part),
+                          _mm512_loadu_si512(source + i + part));
+#else
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(target + i + part),
+                          _mm256_loadu_si256(reinterpret_cast<const __m256i*>(
+                              source + i + part)));
+#endif
+    }
+  }
+  __builtin_memcpy(target + i, source + i, bytes - i);
+}
+
+void EndStream() { _mm_sfence(); }
+#endif
+
 template <typename T>
 Kernels<T> MakeTable() {
   Kernels<T> table = {};
@@ -1153,11 +1182,7 @@ Kernels<T> MakeTable() {
   }
   table.max_neighbour_rows = kMaxNeighbourRows;
   FillGroups<Sum<T>, 0>::Fill(&table);
-#if GROUPED_CONV_VECTOR_BYTES == 64
-  if (std::is_same<T, float>::value) {
-    table.end_stream = [] { _mm_sfence(); };
-  }
-#endif
+  table.streams = kVectorBytes == 64 && std::is_same<T, float>::value;
   table.pack = Pack<T>;
   table.unpack = Unpack<T>;
   return table;
@@ -1168,11 +1193,17 @@ Kernels<T> MakeTable() {
 void AddFilterKernels(AllKernels* kernels);  // Of kernels_filter_impl.h.
 
 AllKernels MakeKernels() {
-  AllKernels kernels = {MakeTable<float>(),   MakeTable<double>(),
-                        MakeTable<Half>(),    MakeTable<BFloat16>(),
-                        MakeTable<int32_t>(), MakeWinograd(),
+  AllKernels kernels = {MakeTable<float>(),     MakeTable<double>(),
+                        MakeTable<Half>(),      MakeTable<BFloat16>(),
+                        MakeTable<int32_t>(),   MakeWinograd(),
                         /*of_pairs=*/nullptr,
+                        /*stream=*/nullptr,
+                        /*end_stream=*/nullptr,
                         /*fetch_early=*/false};
+#if GROUPED_CONV_VECTOR_BYTES > 16
+  kernels.stream = Stream;
+  kernels.end_stream = EndStream;
+#endif
   AddFilterKernels(&kernels);
   return kernels;
 }
