@@ -723,7 +723,10 @@ void Multiply(const Tile<S>& tile) {
 }
 
 template <typename S, int kGroups, int kRows>
-void MultiplyNeighbours(const Tile<S>& tile) {
+void MultiplyNeighbours(const Tile<S>& in_memory) {
+  // In registers: stores of sums might be of a tile's members, for all that the
+  // compiler knows.
+  const Tile<S> tile = in_memory;
   ForUnits(tile,
            [&](int64_t x_offset, int64_t w_offset, int64_t epilogue_offset,
                S* sums) __attribute__((always_inline)) {
