@@ -43,11 +43,12 @@ constexpr int64_t kCacheBytes = 10;
 constexpr int64_t kMostBandRows = 4;
 // Pairs need half of it, and tiles are faster.
 constexpr int64_t kMostTileBandRows = 8;
-// Larger tensors of sums are in no cache when they are written, so a store
-// fetches what it overwrites, for which some processors wait: it goes past the
-// caches then, or the next rows' lines are fetched.
+// Of larger tensors, what sums overwrite is seldom in a cache, so that a store
+// fetches it, for which some processors wait: sums go past the caches then, or
+// the next rows' lines are fetched.
 constexpr int64_t kMostCachedSumBytes = 1 << 22;
-// A tile's sums that go there from scratch stay in the first level's cache.
+// A tile's sums that do so from scratch are mostly in the first level's cache
+// until then.
 constexpr int64_t kMostStagedBytes = kFirstCacheFilterBytes;
 // Rows of x of units whose sums are in scratch together.
 constexpr int64_t kScratchUnitBytes = 1 << 17;
@@ -109,8 +110,8 @@ struct Correlation : Pass<T, kPairs> {
   // How many units' sums of a row are in scratch at once. Where all go through
   // it, several units' are copied to neighbouring cache lines together.
   int64_t scratch_units;
-  // Whether storing them would be waited for; and whether they are fetched
-  // then, where they cannot be streamed.
+  // Whether storing sums would be waited for; and whether what they overwrite
+  // is fetched then, where they do not go past the caches.
   bool late_sums;
   bool fetch_sums;
 
@@ -232,7 +233,9 @@ void Correlation<T, kPairs>::Divide(int num_threads) {
   late_sums = this->fetch_early && !waiting &&
               this->g.layout == Layout::kChannelsLast &&
               sum_bytes > kMostCachedSumBytes;
-  fetch_sums = late_sums && this->MayFetch(sum_bytes);
+  // A row is computed at once, or its lines would not be found in turn.
+  fetch_sums = late_sums && this->MayFetch(sum_bytes) &&
+               phases == this->plan.num_phases && this->width == full_width;
   const int64_t tasks = CeilDiv(most_tasks, this->sets());
   rows_per_task = CeilDiv(this->rows, std::min(this->rows, tasks));
   if (waiting) {
@@ -282,7 +285,7 @@ class CorrelationTask {
     const bool whole = form_.log_groups == 0 ||
                        (pieces_.pieces == 1 &&
                         pass.out_channels <= 2 * form_.channels_per_vector);
-    // In registers.
+    // Whether sums are rounded in registers.
     const bool rounded = pass.depthwise || (kPairs && !pass.tiles && whole);
     const bool direct =
         (std::is_same<T, S>::value || rounded) && pass.out_steps.channel == 1 &&
@@ -352,8 +355,8 @@ class CorrelationTask {
   // Whether vectors of sums that go to the tensor at once are whole cache lines
   // there, and had better go past the caches.
   bool MayStream() const;
-  // Whether a tile has all sums of its pixels, which had better do so from
-  // scratch.
+  // Whether a tile has all sums of its pixels, which had better be put together
+  // in scratch, and go past the caches from there.
   bool MayStage() const;
   int64_t StagedBytes() const {
     return kMaxRows * pass_.out_steps.pixel * sizeof(T);
@@ -410,10 +413,10 @@ class CorrelationTask {
   Prefetcher next_sums_;
   bool packed_;  // Whether w_ is the filter already.
   bool filled_;  // Whether all lanes have a channel of a group.
-  int64_t
-      direct_units_;  // The first ones, whose sums go to the tensor at once,
-  bool streamed_;     // and past the caches;
-  bool staged_;       // or all, and so from sums_.
+  // The first ones, whose sums do not wait in scratch for a row's others.
+  int64_t direct_units_;
+  bool streamed_;  // Whether these go past the caches from registers,
+  bool staged_;    // or tile by tile from sums_.
 
   int64_t tiles_ = 0;  // How the processor's are set up.
   bool finite_ = true;
@@ -504,7 +507,7 @@ template <typename T, bool kPairs>
 bool CorrelationTask<T, kPairs>::MayStage() const {
   return pass_.late_sums && pass_.all_kernels.stream != nullptr &&
          pass_.units_together && direct_units_ == pass_.units &&
-         pieces_.pieces == 1 && !pass_.tiles && pass_.plan.out_step == 1 &&
+         pieces_.pieces == 1 && pass_.plan.out_step == 1 &&
          StagedBytes() <= kMostStagedBytes;
 }
 
@@ -589,7 +592,7 @@ void CorrelationTask<T, kPairs>::SumRows(int64_t row, int64_t num_rows) {
       const Unit& unit = unit_[i];
       T* const out = first_out + unit.offset;
       const bool direct = i < direct_units_;
-      S* sums = sums_;  // Or, of those that are direct, `out`.
+      S* sums = sums_;  // If they are not direct.
       int64_t sums_row_step =
           pass_.scratch_units * pass_.width * pass_.part_size();
       int64_t channel_step = form_.groups_per_block();

@@ -19,8 +19,8 @@ limitations under the License.
 //       [--dtype=float32|bfloat16|float16] [--pass=0|1|2] [problem...]
 // Prints GFLOP/s of the fastest and of the median run, of all passes or of one:
 // forward, input gradient, filter gradient. With --fused, forward has a bias
-// and ReLU. Results go to two tensors in turn, as a program's are seldom where
-// the last ones were, in whose cache.
+// and ReLU. Results go to two tensors in turn, as a program's seldom go where
+// the last ones did, which a cache has.
 
 #include <algorithm>
 #include <chrono>

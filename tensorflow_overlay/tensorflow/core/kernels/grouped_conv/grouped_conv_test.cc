@@ -1081,9 +1081,11 @@ TEST(GroupedConvTest, HugeStrideOfLargeTensor) {
   }
 }
 
-// Checks that images together give what each of them gives.
+// Checks that images together give what each of them gives, if results start so
+// many elements after a page.
 template <typename T>
-void TestLargeSums(const std::string& image, int64_t images) {
+void TestLargeSums(const std::string& image, int64_t images,
+                   int64_t offset = 0) {
   const ConvGeometry one = Geometry(image);
   const ConvGeometry all = Geometry("mb" + std::to_string(images) + image);
   std::mt19937 random(1);
@@ -1098,19 +1100,23 @@ void TestLargeSums(const std::string& image, int64_t images) {
   ForEachInstructionSet("large sums of " + image, [&](const std::string& what) {
     BackwardRunner threads;
     for (const Epilogue<T>& now : {Epilogue<T>(), epilogue}) {
-      GuardedArray<T> together(all.output_size()), alone(all.output_size());
-      Forward(all, input.data(), filter.data(), now, together.data(), &threads);
+      GuardedArray<T> together(offset + all.output_size(), true);
+      GuardedArray<T> alone(offset + all.output_size(), true);
+      Forward(all, input.data(), filter.data(), now, together.data() + offset,
+              &threads);
       for (int64_t i = 0; i < images; ++i) {
         Forward(one, input.data() + i * one.input_size(), filter.data(), now,
-                alone.data() + i * one.output_size(), &threads);
+                alone.data() + offset + i * one.output_size(), &threads);
       }
       EXPECT_TRUE(together == alone) << what << ", forward";
     }
-    GuardedArray<T> together(all.input_size()), alone(all.input_size());
-    InputGradient(all, filter.data(), output.data(), together.data(), &threads);
+    GuardedArray<T> together(offset + all.input_size(), true);
+    GuardedArray<T> alone(offset + all.input_size(), true);
+    InputGradient(all, filter.data(), output.data(), together.data() + offset,
+                  &threads);
     for (int64_t i = 0; i < images; ++i) {
       InputGradient(one, filter.data(), output.data() + i * one.output_size(),
-                    alone.data() + i * one.input_size(), &threads);
+                    alone.data() + offset + i * one.input_size(), &threads);
     }
     EXPECT_TRUE(together == alone) << what << ", input gradient";
   });
@@ -1119,36 +1125,57 @@ void TestLargeSums(const std::string& image, int64_t images) {
 // Sums of more than 4 MiB go past the caches, from registers or in pieces that
 // start and end within lines, or have their lines fetched.
 TEST(GroupedConvTest, LargeSumsAreThoseOfSmallTensors) {
-  setenv("TF_GROUPED_CONV_ALGORITHM", "direct", 1);
+  UseDirect();
   TellProblemOnSignals();
   for (const char* image : {
-           // A channel a group, where x lies and copied; two of the output's.
+           // A channel a group, where x lies and copied; dilated; two of the
+           // output's or the input's; whose last block has fewer groups; 3-D.
            "g48ic48oc48ih34iw90kh3ph1",
            "g48ic48oc48ih34iw90kh7ph3",
+           "g48ic48oc48ih34iw90kh3dh2ph2",
            "g32ic32oc64ih34iw90kh3ph1",
+           "g32ic64oc32ih34iw126kh3ph1",
            "g24ic24oc24ih34iw180kh3ph1",
-           // Of a vector of several groups, of two, and where the last block
-           // has fewer groups.
+           "g32ic32oc32id4ih34iw32kd3kh3pd1ph1",
+           // Of a vector of several groups, and of two vectors of four and of
+           // two groups.
            "g16ic64oc64ih34iw90kh3ph1",
            "g8ic64oc64ih34iw90kh3ph1",
-           "g6ic48oc48ih34iw90kh3ph1",
-           // Of one group; 1x1; strided, whose gradient's positions are apart.
-           "g2ic32oc96ih34iw40kh3ph1",
+           "g4ic64oc64ih34iw90kh1kw3pw1",
+           // Of one group: two and three vectors; half a vector at the end.
+           "g2ic64oc64ih34iw90kh1kw3pw1",
+           "g2ic32oc96ih34iw42kh3ph1",
+           "g4ic32oc96ih34iw90kh1kw3pw1",
+           // 1x1, of whole vectors and not.
            "g4ic48oc128ih34iw40",
+           "g4ic32oc96ih34iw90",
+           // Strided, whose gradient's positions are apart.
            "g2ic64oc64ih67iw66kh3sh2ph1",
-           // Several sets of groups, which write parts of pixels.
+           // Several sets of groups, and of a group's channels, which write
+           // parts of pixels.
            "g8ic512oc512ih12iw34kh3ph1",
+           "ic4oc4800ih5iw7kh1kw3pw1",
            // Pixels that are no whole cache lines; through scratch.
            "g17ic68oc68ih34iw90kh3ph1",
-           "g10ic50oc30ih34iw90kh3ph1",
+           "g10ic50oc30ih34iw140kh3ph1",
        }) {
     TestLargeSums<float>(image, 8);
   }
+  // Where no vector is a whole cache line.
   for (const char* image :
-       {"g48ic48oc48ih34iw130kh3ph1", "g4ic64oc64ih34iw90kh3ph1"}) {
-    TestLargeSums<BFloat16>(image, 12);
+       {"g48ic48oc48ih34iw90kh3ph1", "g8ic64oc64ih34iw90kh3ph1",
+        "g2ic32oc96ih34iw42kh3ph1", "g4ic48oc128ih34iw40"}) {
+    TestLargeSums<float>(image, 8, /*offset=*/4);
   }
-  unsetenv("TF_GROUPED_CONV_ALGORITHM");
+  // Depthwise, where x lies and copied; of pairs, whose tiles have a pixel or
+  // not, of whole vectors and not.
+  for (const char* image :
+       {"g48ic48oc48ih34iw130kh3ph1", "g48ic48oc48ih34iw130kh5ph2",
+        "g4ic64oc64ih34iw90kh3ph1", "g4ic64oc64ih34iw90",
+        "g4ic32oc96ih34iw60"}) {
+    TestLargeSums<BFloat16>(image, 12, /*offset=*/2);
+  }
+  UseBest();
 }
 
 TEST(MergedGroupsTest, MergesWhatIsFasterSo) {

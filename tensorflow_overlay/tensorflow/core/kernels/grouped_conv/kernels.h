@@ -103,9 +103,9 @@ struct Tile {
   // in its elements then. If there are several groups, a tile has all of their
   // vectors, one or two, and their channels are neighbours.
   BFloat16* rounded;
-  // Whether sums go past the caches, if Kernels::streams. They are whole
-  // vectors then, each at a multiple of its size. If there are several groups,
-  // it is as for `rounded`.
+  // Whether sums go past the caches, if Kernels::streams;
+  // AllKernels::end_stream must follow. They are whole vectors then, each at a
+  // multiple of its size. If there are several groups, it is as for `rounded`.
   bool streamed;
   int64_t units;
   int64_t x_unit;
@@ -351,7 +351,7 @@ struct AllKernels {
   void (*end_stream)();
   // Whether more is to be fetched ahead, as the processor itself does that too
   // late: smaller tensors, what is read where it lies, parts of pixels, and
-  // what is overwritten, if it is not streamed.
+  // what is overwritten, unless sums go past the caches.
   bool fetch_early;
 
   template <typename T>

@@ -561,7 +561,14 @@ GROUPED_CONV_INLINE void FinishSums(
   }
 }
 
-// Stores a tile's sums, or with kStreamed those that are.
+// Whether vectors are cache lines, which can be stored past the caches; of
+// float alone, as others are few.
+template <typename S>
+constexpr bool Streams() {
+  return kVectorBytes == 64 && std::is_same<S, float>::value;
+}
+
+// Stores a tile's sums; with kStreamed, those of which Tile::streamed is set.
 template <typename S, int kGroups, bool kStreamed, int kVectorCount, int kRows>
 GROUPED_CONV_INLINE void StoreFinished(
     const Tile<S>& tile, S* sums,
@@ -617,9 +624,8 @@ GROUPED_CONV_INLINE void StoreSums(
   if (std::is_same<S, float>::value && tile.epilogue != nullptr) {
     FinishSums<S>(*tile.epilogue, epilogue_offset, sum);
   }
-  constexpr bool kStreams = kVectorBytes == 64 && std::is_same<S, float>::value;
-  if (kStreams && tile.streamed) {
-    StoreFinished<S, kGroups, kStreams>(tile, sums, sum);
+  if (Streams<S>() && tile.streamed) {
+    StoreFinished<S, kGroups, Streams<S>()>(tile, sums, sum);
   } else {
     StoreFinished<S, kGroups, false>(tile, sums, sum);
   }
@@ -1185,7 +1191,7 @@ Kernels<T> MakeTable() {
   }
   table.max_neighbour_rows = kMaxNeighbourRows;
   FillGroups<Sum<T>, 0>::Fill(&table);
-  table.streams = kVectorBytes == 64 && std::is_same<T, float>::value;
+  table.streams = Streams<T>();
   table.pack = Pack<T>;
   table.unpack = Unpack<T>;
   return table;

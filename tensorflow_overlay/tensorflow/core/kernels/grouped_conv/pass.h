@@ -179,12 +179,15 @@ struct Pass {
     }
     return fits();
   }
-  // Whether some processors wait for memory whether or not it is fetched ahead.
-  bool Waits() const { return fetch_early && in_place && x_channels == 1; }
-  // Whether fetching so many bytes ahead takes less than the arithmetic, which
-  // would wait for that otherwise.
+  // Whether memory is waited for anyway, as little is computed with what is
+  // read where it lies.
+  bool IsBoundByMemory() const {
+    return fetch_early && in_place && x_channels == 1;
+  }
+  // Whether so many bytes may be fetched ahead: if the arithmetic takes longer,
+  // or it would wait for them instead.
   bool MayFetch(int64_t bytes) const {
-    return Waits() || TaskCycles(1) > bytes * 2 / 5;
+    return IsBoundByMemory() || TaskCycles(1) > bytes * 2 / 5;
   }
   // Whether a task streams an x that is worth fetching ahead. If tasks need
   // parts of each pixel, in which some processors see no stream, x must be at
@@ -196,7 +199,7 @@ struct Pass {
     const bool whole = units_per_set == units;
     const bool parts_of_pixels =
         fetch_early && !whole && parts == 1 && 2 * x_bytes >= all_bytes;
-    const int64_t most_cached = Waits() ? kInPlacePrefetchBytes
+    const int64_t most_cached = IsBoundByMemory() ? kInPlacePrefetchBytes
                                 : fetch_early && x_channels > 1
                                     ? kEarlyPrefetchBytes
                                     : kPrefetchBytes;

@@ -77,7 +77,7 @@ GROUPED_CONV_INLINE typename Simd<S>::Vector Load(const S* p) {
 }
 
 // With kStreamed, past the caches, which fetch no line then that is to be
-// overwritten: only where a vector is one.
+// overwritten: only where a vector is one, and p starts one.
 template <typename S, bool kStreamed = false>
 GROUPED_CONV_INLINE void Store(typename Simd<S>::Vector v, S* p) {
   static_assert(!kStreamed || kVectorBytes == 64, "a vector is a cache line");
